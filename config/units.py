@@ -135,7 +135,8 @@ def format_rate(rate: Rate) -> str:
 
 
 def _counted(number: float, unit: str) -> str:
-    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
+    digits = f"{int(number)}" if number == int(number) else f"{number:f}".rstrip("0")
+    return f"{digits} {unit}" if number == 1 else f"{digits} {unit}s"
 
 
 def _span(word: str) -> float | None:
