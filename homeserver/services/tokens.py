@@ -204,7 +204,8 @@ class Tokens:
         except (jwt.InvalidTokenError, ValueError) as error:
             raise NotAuthorized("the access token is not valid") from error
         now = self._clock.now()
-        if not isinstance(claims["exp"], int) or claims["exp"] <= now or float(claims.get("nbf", now)) > now:
+        well_formed = isinstance(claims["exp"], int) and isinstance(claims["sid"], str) and claims["sub"].isdecimal()
+        if not well_formed or claims["exp"] <= now or claims.get("nbf", now) > now:
             raise NotAuthorized("the access token has expired")
         return claims
 
