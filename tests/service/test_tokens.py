@@ -186,9 +186,13 @@ async def test_forged_tokens(world):
         "dots": "..",
         "not ASCII": "ä.ö.ü",
     }
-    assert AUDIENCE == claims["aud"]
+    assert claims["aud"] == AUDIENCE
+    passed = []
     for what, token in forged.items():
-        with pytest.raises(NotAuthorized):
+        try:
             await world.tokens.verify(token)
-            pytest.fail(what)
+        except NotAuthorized:
+            continue
+        passed.append(what)
+    assert passed == []
     await world.tokens.verify(good)
