@@ -26,6 +26,12 @@ class Session(Protocol):
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
 
+    def oldest_unacknowledged(self) -> int | None:
+        """The lowest id it was given and has not acknowledged; None where there is none."""
+
+    def is_visible_to(self, asker: JID) -> bool:
+        """Whether the other side may know that it is there: a subscription or directed presence (RFC 6121 s8.5.3.1)."""
+
     def send(self, stanza: Stanza) -> None:
         """Take a presence, an IQ or a message that is not stored."""
 
