@@ -33,6 +33,8 @@ def _make(cls: type, parts: list[object]) -> Any:
         wanted = hints[field.name]
         found = [part for part in parts if isinstance(part, wanted)]
         if len(found) != 1:
-            raise WiringFault(f"{cls.__name__}.{field.name}: {len(found)} parts of type {wanted.__name__}, one is needed")
+            raise WiringFault(
+                f"{cls.__name__}.{field.name}: {len(found)} parts of type {wanted.__name__}, one is needed"
+            )
         chosen[field.name] = found[0]
     return cls(**chosen)

@@ -165,4 +165,3 @@ class Delivery:
 def takes(session: Session) -> bool:
     """Whether a session is given messages to the bare JID (RFC 6121 s8.5.2.1.1)."""
     return session.priority is not None and session.priority >= 0
-

@@ -11,7 +11,7 @@ from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import DomainError, ResourceConstraint, ServiceUnavailable
 from homeserver.domain.messages import Kind, Message, Stored, Treatment
 from homeserver.protocol.jid import JID
-from homeserver.services.accounts import Accounts
+from homeserver.services.accounts import UNKNOWN, Accounts, Unknown
 from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.outbox import Outbox
@@ -36,7 +36,7 @@ class Messaging:
 
     def knows(self, to: JID) -> bool:
         """Whether `submit` to this address needs no look-up first; otherwise await `prepare`."""
-        return to.domain not in self._domains or self._accounts.is_cached(to.bare)
+        return to.domain not in self._domains or self._accounts.peek(to.bare) is not UNKNOWN
 
     async def prepare(self, to: JID) -> None:
         """Load what `submit` and `receive` must know about a local recipient."""
@@ -102,6 +102,8 @@ class Messaging:
 
     def _recipient(self, message: Message) -> Account:
         account = self._accounts.peek(message.to.bare)
+        if isinstance(account, Unknown):
+            raise ResourceConstraint("Too many accounts are being looked up, send it again")
         if account is None or account.state is AccountState.DELETED:
             raise ServiceUnavailable  # RFC 6121 s8.5.1
         if message.kind is Kind.GROUPCHAT and message.to.is_bare:
@@ -117,9 +119,7 @@ class Messaging:
         self._mailboxes.follow(accepted.bind(stored))
         return stored
 
-    def accepted(
-        self, stored: Stored, sender: Account | None, source: JID, recipient: Account | None
-    ) -> None:
+    def accepted(self, stored: Stored, sender: Account | None, source: JID, recipient: Account | None) -> None:
         """The message is durable: give it to the sessions of both sides."""
         if recipient is not None:
             self._delivery.received(stored, recipient)

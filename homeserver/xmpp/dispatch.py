@@ -18,7 +18,7 @@ from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import LANG, Stanza, StanzaError, error_reply, result
 from homeserver.protocol.xml import Element
-from homeserver.services.accounts import Accounts
+from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.messaging import Messaging
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -160,11 +160,11 @@ class Dispatcher:
         if handler is None:
             return None
         account = self._accounts.peek(to.bare)
-        if account is not None:
-            return handler(account, stanza)
-        if self._accounts.is_cached(to.bare):
+        if isinstance(account, Unknown):
+            return self._inbound_presence_later(stanza, to, handler)
+        if account is None:
             return None  # RFC 6121 s8.5.1: presence for nobody is ignored
-        return self._inbound_presence_later(stanza, to, handler)
+        return handler(account, stanza)
 
     async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
         account = await self._accounts.find(to.bare)
@@ -185,9 +185,10 @@ class Dispatcher:
             else:
                 self._refuse(stanza, ServiceUnavailable())
             return None
-        if self._accounts.is_cached(to.bare):
-            return self._handle(stanza, session, self._accounts.peek(to.bare), Addressee.ACCOUNT, respond)
-        return self._account_iq_later(stanza, to, session, respond)
+        account = self._accounts.peek(to.bare)
+        if isinstance(account, Unknown):
+            return self._account_iq_later(stanza, to, session, respond)
+        return self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
 
     async def _account_iq_later(
         self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
@@ -279,6 +280,3 @@ async def _finish(waiting: Awaitable[None]) -> None:
         log.info("refused a stanza", reason=type(refusal).__name__)
     except Exception:
         log.exception("handling a stanza failed")
-
-
-
