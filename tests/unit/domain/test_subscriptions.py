@@ -153,7 +153,9 @@ def test_a_repeated_inbound_stanza_changes_nothing_more(kind: str, state: State)
     assert not again.deliver
 
 
-@pytest.mark.parametrize("state, granted", [("None", "From"), ("None + Pending Out", "From + Pending Out"), ("To", "Both")])
+@pytest.mark.parametrize(
+    "state, granted", [("None", "From"), ("None + Pending Out", "From + Pending Out"), ("To", "Both")]
+)
 def test_a_pre_approved_request_is_granted_without_asking(state: str, granted: str) -> None:
     found = inbound("subscribe", NAMES[state], approved=True)
     assert (found.state, found.deliver, found.reply) == (NAMES[granted], False, "subscribed")
