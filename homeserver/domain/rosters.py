@@ -112,7 +112,6 @@ class Roster:
             self._contacts.pop(contact.jid.bare, None)
         else:
             self._contacts[contact.jid.bare] = contact
-        self.version = max(self.version, contact.version)
         self._shares = self._receives = None
 
     def trim(self, floor: int) -> None:

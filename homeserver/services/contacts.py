@@ -8,11 +8,13 @@ subscription before they see presence.
 A stanza that arrives twice changes nothing the second time: other servers repeat what they are not sure of.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -37,9 +39,13 @@ from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.xml import element, parse_own, serialise
 from homeserver.services import roster_stanzas
-from homeserver.services.clock import Clock
 from homeserver.storage import contacts as storage
-from homeserver.storage.database import Database
+
+if TYPE_CHECKING:
+    from homeserver.services.clock import Clock
+    from homeserver.services.router import Router
+    from homeserver.services.sessions import Sessions
+    from homeserver.storage.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -51,20 +57,6 @@ class AccountDirectory(Protocol):
     """Where local accounts are looked up."""
 
     async def find(self, bare: str) -> Account | None: ...
-
-
-class LiveSessions(Protocol):
-    """The bound sessions of a local account, those that may resume included."""
-
-    def of(self, bare: str) -> Sequence[Session]: ...
-
-
-class StanzaRouter(Protocol):
-    """Delivers a stanza wherever it belongs; never raises for a recipient that is away."""
-
-    def is_local(self, domain: str) -> bool: ...
-
-    def route(self, stanza: Stanza) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +91,11 @@ class Contacts:
         self,
         database: Database,
         accounts: AccountDirectory,
-        sessions: LiveSessions,
-        router: StanzaRouter,
+        sessions: Sessions,
+        router: Router,
         clock: Clock,
-        limits: ContactLimits = ContactLimits(),  # noqa: B008 - frozen
+        *,
+        limits: ContactLimits = ContactLimits(),
     ) -> None:
         self._database = database
         self._accounts = accounts
@@ -319,6 +312,7 @@ class Contacts:
         roster = self._rosters.get(account.jid.bare)
         if roster is not None and changed.after != changed.before:
             roster.apply(changed.after, changed.forgotten)
+            roster.version = changed.version
             if changed.floor != roster.floor:
                 roster.trim(changed.floor)
         if deliver is not None:

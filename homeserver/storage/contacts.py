@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from homeserver.domain.errors import ResourceConstraint
@@ -180,7 +180,7 @@ def _trim(conn: Connection, account: int, floor: int) -> int:
     return floor
 
 
-def _contact(row: Row[Any]) -> Contact:
+def _contact(row: Any) -> Contact:
     return Contact(
         JID.parse(row.jid),
         row.name,
