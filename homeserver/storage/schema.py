@@ -6,6 +6,7 @@ Times are floats, seconds since the epoch, unless the column says microseconds. 
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -201,3 +202,49 @@ commit_mark = Table(
     Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
     info={"owner": "homeserver.storage.group_commit"},
 )
+# --- contacts -------------------------------------------------------------------------------------------------------
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("name", Text, nullable=False, default=""),
+    Column("groups", Text, nullable=False, default="[]", comment="JSON array of names"),
+    Column("state", SmallInteger, nullable=False, default=0, comment="domain/subscriptions.py"),
+    Column("approved", Boolean, nullable=False, default=False),
+    Column("listed", Boolean, nullable=False, default=False, comment="false: only asked, or was removed"),
+    Column("version", BigInteger, nullable=False, default=0, comment="of the roster when the contact last changed"),
+    Column("request", LargeBinary, comment="the subscription request that waits for an answer"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+roster_version = Table(
+    "roster_version",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False, comment="changes after this version can still be told"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+last_activity = Table(
+    "last_activity",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, comment="when its last session became unavailable"),
+    Column("status", Text, nullable=False, default=""),
+    info={"owner": "homeserver.storage.activity"},
+)
+
+__all__ = [
+    "BigInteger",
+    "Index",
+    "account",
+    "contact",
+    "credential",
+    "last_activity",
+    "log",
+    "metadata",
+    "roster_version",
+]

@@ -140,6 +140,26 @@ def upgrade() -> None:
         batch_op.create_index("stream_expires", ["expires"], unique=False)
 
     op.create_table(
+        "contact",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("groups", sa.Text(), nullable=False, comment="JSON array of names"),
+        sa.Column("state", sa.SmallInteger(), nullable=False, comment="domain/subscriptions.py"),
+        sa.Column("approved", sa.Boolean(), nullable=False),
+        sa.Column("listed", sa.Boolean(), nullable=False, comment="false: only asked, or was removed"),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="of the roster when the contact last changed"),
+        sa.Column(
+            "request", sa.LargeBinary(), nullable=True, comment="the subscription request that waits for an answer"
+        ),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "jid"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
         "credential",
         sa.Column("account", sa.Integer(), nullable=False),
         sa.Column("mechanism", sa.Text(), nullable=False),
@@ -196,6 +216,30 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_invite_expires"), ["expires"], unique=False)
 
     op.create_table(
+        "last_activity",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False, comment="when its last session became unavailable"),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.activity"},
+    )
+    op.create_table(
+        "roster_version",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("floor", sa.BigInteger(), nullable=False, comment="changes after this version can still be told"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
         "refresh_token",
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
         sa.Column("device", sa.Text(), nullable=False),
@@ -222,6 +266,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refresh_token_device"))
 
     op.drop_table("refresh_token")
+    op.drop_table("roster_version")
+    op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_invite_expires"))
 
@@ -231,6 +277,7 @@ def downgrade() -> None:
 
     op.drop_table("device")
     op.drop_table("credential")
+    op.drop_table("contact")
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.drop_index("stream_expires")
         batch_op.drop_index("stream_account")
