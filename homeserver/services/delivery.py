@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Coroutine, Sequence
 
 from typing import Final
+from xml.sax.saxutils import unescape
 
 import structlog
 
@@ -225,7 +226,7 @@ def relation_to(entry: Entry, session: Session, resource: str) -> Relation | Non
     """How a session would have been given an entry, or None if not at all."""
     addresses = {}
     for name, single, double in _ADDRESS.findall(entry.payload[: entry.payload.find(b">")]):
-        addresses[name] = (single or double).decode()
+        addresses[name] = unescape((single or double).decode(), {"&apos;": "'", "&quot;": '"'})
     own = f"{session.jid.bare}/{resource}"
     if entry.direction is Direction.OUTGOING:
         wanted = session.wants_copies and addresses.get(b"from") != own
