@@ -67,9 +67,10 @@ class ThreadCommitter:
             try:
                 connection = connection or self._engine.connect()
                 job(connection)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - reported to every caller of the batch
                 error = failure
-                connection = _discard(connection)
+                _discard(connection)
+                connection = None
             self._loop.call_soon_threadsafe(done, error)
         if connection is not None:
             connection.close()
@@ -102,7 +103,7 @@ class TaskCommitter:
         batch.mark = self._marks
         self._task = self._loop.create_task(self._report(batch, done), name="group commit")
 
-    def fill(self, through: int, done: Done) -> None:
+    def fill(self, through: int, done: Done) -> None:  # noqa: ARG002 - part of the protocol
         """Entries are filled with their rows."""
         self._loop.call_soon(done, None)
 
@@ -123,7 +124,7 @@ class TaskCommitter:
         except asyncio.CancelledError:
             done(ConnectionError("the commit was cancelled"))
             raise
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - reported to every caller of the batch
             error = failure
         done(error)
 

@@ -127,14 +127,14 @@ _FRESH: Final = """
 """
 
 _ENTRIES: Final = (
-    f"INSERT INTO entry (owner, id, peer) SELECT owner, id, peer FROM ({_FRESH}) AS fresh ORDER BY owner, id"
+    f"INSERT INTO entry (owner, id, peer) SELECT owner, id, peer FROM ({_FRESH}) AS fresh ORDER BY owner, id"  # noqa: S608
 )
 
 _CONVERSATIONS: Final = f"""
 INSERT INTO conversation (owner, peer, last_id)
 SELECT owner, peer, MAX(id) FROM ({_FRESH}) AS fresh WHERE treatment & 1 <> 0 GROUP BY owner, peer ORDER BY owner, peer
 ON CONFLICT (owner, peer) DO UPDATE SET last_id = {{greatest}}(conversation.last_id, excluded.last_id)
-"""
+"""  # noqa: S608
 
 _LEAD: Final = """
 UPDATE log_state SET lead = found.lead FROM (SELECT MAX(l.id - l.at) AS lead FROM log l WHERE {rows}) AS found
@@ -146,7 +146,7 @@ def fill(connection: Connection, through: int) -> None:
     """Give entries to every row above ``log_state.indexed_through`` up to ``through`` (SQLite)."""
     low = connection.exec_driver_sql("SELECT indexed_through FROM log_state").scalar_one()
     _fill(connection, f"l.id > {int(low)} AND l.id <= {int(through)}", ())
-    connection.exec_driver_sql(f"UPDATE log_state SET indexed_through = {int(through)}")
+    connection.exec_driver_sql(f"UPDATE log_state SET indexed_through = {int(through)}")  # noqa: S608
 
 
 def fill_ids(connection: Connection, ids: Sequence[int]) -> None:
@@ -164,7 +164,7 @@ def fill_rest(connection: Connection, step: int = 20_000) -> bool:
     """Fill up to ``step`` rows that an earlier process left without entries (SQLite); true when none are left."""
     low = int(connection.exec_driver_sql("SELECT indexed_through FROM log_state").scalar_one())
     high = connection.exec_driver_sql(
-        f"SELECT MAX(id) FROM (SELECT id FROM log WHERE id > {low} ORDER BY id LIMIT {int(step)}) AS next"
+        f"SELECT MAX(id) FROM (SELECT id FROM log WHERE id > {low} ORDER BY id LIMIT {int(step)}) AS next"  # noqa: S608
     ).scalar_one()
     if high is None:
         return True
@@ -180,5 +180,5 @@ def last_id(connection: Connection) -> int:
 def ensure_state(connection: Connection) -> None:
     """Make the one row of ``log_state`` if the store is new."""
     connection.exec_driver_sql(
-        "INSERT INTO log_state (only, indexed_through, lead) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
+        "INSERT INTO log_state (id, indexed_through, lead) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
     )

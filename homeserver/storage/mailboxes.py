@@ -62,9 +62,9 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
     if request.backwards:
         found = _from_tail(connection, owner, tail[::-1], checks, wanted)
         if len(found) < wanted:
-            found += _indexed(connection, owner, request.peer, bounds, checks, wanted - len(found), backwards=True)
+            found += _indexed(connection, owner, bounds, checks, wanted - len(found), peer=request.peer, backwards=True)
     else:
-        found = _indexed(connection, owner, request.peer, bounds, checks, wanted, backwards=False)
+        found = _indexed(connection, owner, bounds, checks, wanted, peer=request.peer, backwards=False)
         if len(found) < wanted:
             found += _from_tail(connection, owner, tail, checks, wanted - len(found))
     complete = len(found) < wanted
@@ -76,7 +76,7 @@ def pending(connection: Connection, owner: int, after: int, limit: int, view: Vi
     """Entries that wait for delivery, oldest first: received with `Treatment.KEEP`, above ``after`` and settled."""
     low = max(after, settled(connection, owner), view.settling) + 1
     checks = [_KEPT, log.c.recipient == owner]
-    found = _indexed(connection, owner, None, (low, view.through), checks, limit, backwards=False)
+    found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
     if len(found) < limit:
         tail = _tail_ids(connection, view, None, (low, 2**62))
         found += _from_tail(connection, owner, tail, checks, limit - len(found))
@@ -98,7 +98,7 @@ def conversations(connection: Connection, owner: int, before: int | None, limit:
     )
     if before is not None:
         query = query.where(conversation.c.last_id < before)
-    merged = {peer: last for peer, last in connection.execute(query)}
+    merged: dict[str, int] = dict(tuple(row) for row in connection.execute(query))
     for peer, last in newest.items():
         merged[peer] = max(last, merged.get(peer, 0))
     chosen = sorted(((last, peer) for peer, last in merged.items() if before is None or last < before), reverse=True)
@@ -233,10 +233,11 @@ def _rows(owner: int, ids: Sequence[int]) -> Select[Any]:
 def _indexed(
     connection: Connection,
     owner: int,
-    peer: str | None,
     bounds: Bounds,
     checks: Sequence[ColumnElement[bool]],
     limit: int,
+    *,
+    peer: str | None,
     backwards: bool,
 ) -> list[Entry]:
     query = (
@@ -280,7 +281,7 @@ def _tail_ids(connection: Connection, view: View, peer: str | None, bounds: Boun
     if peer is None:
         return [id_ for id_, _ in view.tail if low <= id_ <= high]
     known = connection.execute(select(account.c.id).where(account.c.jid == peer)).scalar_one_or_none()
-    return [id_ for id_, other in view.tail if low <= id_ <= high and (other == peer or other == (known or -1))]
+    return [id_ for id_, other in view.tail if low <= id_ <= high and other in (peer, known or -1)]
 
 
 def _address_of(peer: str) -> Any:
