@@ -20,6 +20,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+_ID = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite keys a table by row number only for a column of type INTEGER."""
+
 # --- accounts -------------------------------------------------------------------------------------------------------
 
 account = Table(
@@ -94,14 +97,15 @@ refresh_token = Table(
 log = Table(
     "log",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", _ID, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
     Column("sender", Integer, comment="local account, or null"),
     Column("recipient", Integer, comment="local account, or null"),
-    Column("remote", Text, comment="bare JID of the side that is not local, or null"),
+    Column("remote", Text, comment="bare JID of the side that is not a local account, or null"),
     Column("kind", SmallInteger, nullable=False),
     Column("treatment", SmallInteger, nullable=False),
     Column("stanza_id", Text),
+    Column("origin_id", Text, comment="XEP-0359, as the sender gave it; tells a resend"),
     Column("payload", LargeBinary, nullable=False),
     info={"owner": "homeserver.storage.mailboxes"},
 )
@@ -118,16 +122,80 @@ client_message = Table(
     info={"owner": "homeserver.storage.client_messages"},
 )
 
-__all__ = [
-    "BigInteger",
-    "Index",
-    "account",
-    "client_message",
-    "credential",
-    "device",
-    "invite",
-    "log",
-    "metadata",
-    "refresh_token",
-    "secret",
-]
+address = Table(
+    "address",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("jid", Text, nullable=False, unique=True, comment="bare JID of somebody's peer"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the log"),
+    Column("peer", Integer, nullable=False, comment="of address"),
+    Index("entry_peer", "owner", "peer", "id"),
+    sqlite_with_rowid=False,
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
+    Column("peer", Integer, primary_key=True, autoincrement=False, comment="of address"),
+    Column("last_id", BigInteger, nullable=False, comment="newest entry of the owner with this peer"),
+    Index("conversation_last", "owner", "last_id"),
+    sqlite_with_rowid=False,
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+# No foreign key: a position that arrives after its account is gone must not fail the commit of everybody else.
+mailbox = Table(
+    "mailbox",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("last_id", BigInteger, nullable=False, comment="highest id handed out; kept where several nodes write"),
+    Column("settled", BigInteger, nullable=False, comment="everything up to this id needs no delivery"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("indexed_through", BigInteger, nullable=False, comment="entries exist for the log up to this id"),
+    Column("lead", BigInteger, nullable=False, comment="largest id - at ever, microseconds"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+# --- resumption -----------------------------------------------------------------------------------------------------
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("id", Text, primary_key=True, comment="resumption id (XEP-0198 s5)"),
+    Column("account", Integer, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("received", BigInteger, nullable=False, comment="stanzas handled from the client"),
+    Column("sent", BigInteger, nullable=False, comment="stanzas the client acknowledged"),
+    Column("position", BigInteger, nullable=False, comment="log id of the last message it acknowledged"),
+    Column("state", LargeBinary, nullable=False, comment="JSON of the face that owns the stream"),
+    Column("updated", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("stream_account", "account"),
+    Index("stream_expires", "expires"),
+    info={"owner": "homeserver.storage.resumption"},
+)
+
+# --- commits --------------------------------------------------------------------------------------------------------
+
+commit_mark = Table(
+    "commit_mark",
+    metadata,
+    Column("writer", Text, primary_key=True, comment="one running server"),
+    Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
+    info={"owner": "homeserver.storage.group_commit"},
+)
