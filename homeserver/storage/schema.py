@@ -6,6 +6,7 @@ Times are floats, seconds since the epoch, unless the column says microseconds. 
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -92,6 +93,20 @@ refresh_token = Table(
     info={"owner": "homeserver.storage.devices"},
 )
 
+# --- the JSON API ---------------------------------------------------------------------------------------------------
+
+client_message = Table(
+    "client_message",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of what was sent under that id"),
+    Column("message", BigInteger, nullable=False, comment="id in the log"),
+    Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
+    Column("expires", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.client_messages"},
+)
+
 # --- messages -------------------------------------------------------------------------------------------------------
 
 log = Table(
@@ -108,18 +123,6 @@ log = Table(
     Column("origin_id", Text, comment="XEP-0359, as the sender gave it; tells a resend"),
     Column("payload", LargeBinary, nullable=False),
     info={"owner": "homeserver.storage.mailboxes"},
-)
-
-client_message = Table(
-    "client_message",
-    metadata,
-    Column("account", Integer, primary_key=True),
-    Column("client_id", Text, primary_key=True),
-    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of what was sent under that id"),
-    Column("message", BigInteger, nullable=False, comment="id in the log"),
-    Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
-    Column("expires", Float, nullable=False, index=True),
-    info={"owner": "homeserver.storage.client_messages"},
 )
 
 address = Table(
@@ -198,4 +201,38 @@ commit_mark = Table(
     Column("writer", Text, primary_key=True, comment="one running server"),
     Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
     info={"owner": "homeserver.storage.group_commit"},
+)
+# --- contacts -------------------------------------------------------------------------------------------------------
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("name", Text, nullable=False, default=""),
+    Column("groups", Text, nullable=False, default="[]", comment="JSON array of names"),
+    Column("state", SmallInteger, nullable=False, default=0, comment="domain/subscriptions.py"),
+    Column("approved", Boolean, nullable=False, default=False),
+    Column("listed", Boolean, nullable=False, default=False, comment="false: only asked, or was removed"),
+    Column("version", BigInteger, nullable=False, default=0, comment="of the roster when the contact last changed"),
+    Column("request", LargeBinary, comment="the subscription request that waits for an answer"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+roster_version = Table(
+    "roster_version",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False, comment="changes after this version can still be told"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+last_activity = Table(
+    "last_activity",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, comment="when its last session became unavailable"),
+    Column("status", Text, nullable=False, default=""),
+    info={"owner": "homeserver.storage.activity"},
 )
