@@ -171,9 +171,7 @@ class Ledger:
         examples: list[str] = []
         in_archive = {owner: {key for _, key in entries} for owner, entries in self._archives.items()}
         lost_live = {key for key in self._acknowledged if key not in self._received}
-        lost_hard = {
-            key for key in lost_live if not archive or key not in in_archive.get(key.recipient, set())
-        }
+        lost_hard = {key for key in lost_live if not archive or key not in in_archive.get(key.recipient, set())}
         lost_mam = {
             (key, owner)
             for key in self._acknowledged

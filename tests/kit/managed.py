@@ -62,6 +62,7 @@ class ManagedClient:
         self._presence = presence
         self._client: RawClient | None = None
         self._session = ""
+        self._away = 0.0
         self._serial = itertools.count(1)
         self._sent = 0
         self._unacked: deque[tuple[str, Key | None]] = deque()
@@ -89,7 +90,8 @@ class ManagedClient:
                 self.counters.conditions.append(type(end).__name__)
             finally:
                 self._lost()
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(_RETRY + self._away)
+            self._away = 0.0
 
     def _lost(self) -> None:
         self.online.clear()
@@ -102,8 +104,9 @@ class ManagedClient:
                 query.set_exception(StreamClosed())
         self._queries.clear()
 
-    def cut(self) -> None:
-        """Drop the TCP connection without a word; `run` comes back."""
+    def cut(self, away: float = 0.0) -> None:
+        """Drop the TCP connection without a word; `run` comes back ``away`` seconds later."""
+        self._away = away
         if self._client is not None:
             self._client.abort()
 

@@ -1,7 +1,7 @@
 """Prosody as a second server: proof that the storm checkers can fail, and the other side of interoperation tests."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,9 @@ def config_text(
 
     ``archive`` False leaves out the message archive; ``s2s`` is Lua text with federation settings, empty for none.
     """
-    modules = [name for name in _MODULES if archive or name != "mam"] + (["s2s", "dialback"] if s2s else [])
+    modules = [name for name in _MODULES if archive or name != "mam"] + (
+        ["pinned_peers", "s2s", "dialback"] if s2s else []
+    )
     listed = "; ".join(f'"{name}"' for name in modules)
     return f"""
 run_as_root = true
@@ -73,6 +75,9 @@ class ProsodyServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.accounts = tuple(Account(f"{name}@{domain}", f"secret-{name}") for name in names)
         self.endpoint = Endpoint("127.0.0.1", free_port(), domain, security, authority.ca_file)
+        if s2s:
+            (folder / "plugins").mkdir()
+            (folder / "plugins" / "mod_pinned_peers.lua").write_text(PINNED_PEERS)
         stored = folder / "data" / domain.replace(".", "%2e").replace("-", "%2d") / "accounts"
         stored.mkdir(parents=True)
         for account in self.accounts:
@@ -106,3 +111,48 @@ class ProsodyServer:
     def log_tail(self, lines: int = 40) -> str:
         """The end of its log."""
         return self._process.log_tail(lines)
+
+
+PINNED_PEERS: Final = """
+module:set_global();
+local manual = require "net.resolvers.manual";
+local service = require "net.resolvers.service";
+local look_up = service.new;
+local peers = module:get_option("pinned_peers", {});
+service.new = function (hostname, name, conn_type, extra)
+    local port = peers[hostname];
+    if not port then
+        return look_up(hostname, name, conn_type, extra);
+    end
+    local targets = {};
+    if name == "xmpp-server" then
+        targets[1] = { conn_type or "tcp", "127.0.0.1", port, extra };
+    end
+    return manual.new(targets, conn_type, extra);
+end
+"""
+"""A plugin that reaches listed domains at loopback ports instead of asking the DNS."""
+
+
+def federation_text(port: int, peers: Mapping[str, int]) -> str:
+    """Federation settings: listen on ``port``; ``peers`` maps domains to loopback ports. Dialback over TLS."""
+    listed = " ".join(f'["{domain}"] = {there};' for domain, there in peers.items())
+    return f"s2s_ports = {{ {port} }}\ns2s_secure_auth = false\npinned_peers = {{ {listed} }}\n"
+
+
+def prosody_pair(
+    folder: Path,
+    authority: Authority,
+    names: Sequence[str],
+    *,
+    domains: tuple[str, str] = ("one.example", "two.example"),
+    archive: bool = True,
+) -> tuple[ProsodyServer, ProsodyServer]:
+    """Two servers that federate on loopback."""
+    ports = {domain: free_port() for domain in domains}
+
+    def node(own: str, other: str) -> ProsodyServer:
+        s2s = federation_text(ports[own], {other: ports[other]})
+        return ProsodyServer(folder / own, authority, names, domain=own, archive=archive, s2s=s2s)
+
+    return node(*domains), node(*reversed(domains))

@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 from collections import deque
-from typing import Final
+from typing import Any, Final, cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 from homeserver.protocol import namespaces as ns
@@ -47,7 +47,7 @@ class RawClient:
         self._timeout = timeout
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._parser = XMLPullParser(("start", "end"))
+        self._parser: XMLPullParser[Any] = XMLPullParser(("start", "end"))
         self._depth = 0
         self._root: Element | None = None
         self._ready: deque[Element] = deque()
@@ -132,9 +132,7 @@ class RawClient:
             return challenge
         server_first = base64.b64decode(challenge.text or "").decode()
         fields = dict(part.split("=", 1) for part in server_first.split(","))
-        salted = hashlib.pbkdf2_hmac(
-            "sha1", account.password.encode(), base64.b64decode(fields["s"]), int(fields["i"])
-        )
+        salted = hashlib.pbkdf2_hmac("sha1", account.password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha1")
         without_proof = f"c=biws,r={fields['r']}"
         message = f"{bare},{server_first},{without_proof}".encode()
@@ -201,7 +199,7 @@ class RawClient:
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed(data)
-            events = list(self._parser.read_events())
+            events = cast(list[tuple[str, Element]], list(self._parser.read_events()))
         except ParseError as error:
             raise StreamClosed(text=f"the server sent ill-formed XML: {error}") from error
         for event, node in events:

@@ -103,7 +103,12 @@ class ServerProcess:
             raise RuntimeError("the process already runs")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._env, preexec_fn=_die_with_parent
+                self._argv,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self._env,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, so that no server outlives its test run
             )
 
     async def kill9(self) -> None:
