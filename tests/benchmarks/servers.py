@@ -92,7 +92,6 @@ class Rig(ABC):
     """
 
     name: str
-    mechanism = "PLAIN"
 
     def __init__(self, folder: Path, domains: int, users: int, tls: bool = False) -> None:
         """Prepare nothing yet. `tls`: clients can use STARTTLS."""
@@ -122,7 +121,7 @@ class Rig(ABC):
         """Return account `u<number>` of a domain."""
         server = self.servers[domain]
         tls = "starttls" if self.tls else "none"
-        return Account(server.host, server.port, server.domain, f"u{number}", PASSWORD, tls, self.mechanism)
+        return Account(server.host, server.port, server.domain, f"u{number}", PASSWORD, tls)
 
     @property
     def pids(self) -> list[int]:

@@ -28,7 +28,7 @@ class LoginError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """Where and as whom to log in: `tls` is "none", "starttls" or "direct", `mechanism` a SASL name."""
+    """Where and as whom to log in: `tls` is "none", "starttls" or "direct"."""
 
     host: str
     port: int
@@ -36,7 +36,6 @@ class Account:
     user: str
     password: str
     tls: str = "none"
-    mechanism: str = "PLAIN"
 
     @property
     def jid(self) -> str:
@@ -71,13 +70,13 @@ class Connection:
         Returns when the server has answered a ping sent after the presence, so the presence has been handled. Raises
         LoginError.
         """
-        self._open_stream()
+        features = self._open_stream()
         if self.account.tls == "starttls":
             self.send(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             self.read_until(_PROCEED)
             self._start_tls()
-            self._open_stream()
-        self._authenticate()
+            features = self._open_stream()
+        self._authenticate(features)
         features = self._open_stream()
         self.ask(
             "bind",
@@ -136,18 +135,21 @@ class Connection:
         )
         return self.read_until(_FEATURES_END)
 
-    def _authenticate(self) -> None:
-        if self.account.mechanism == "PLAIN":
-            answer = self._sasl("auth", f"\0{self.account.user}\0{self.account.password}".encode())
-        else:
+    def _authenticate(self, features: bytes) -> None:
+        """Log in by PLAIN (RFC 4616), or by SCRAM-SHA-256 on a server that does not take passwords in clear."""
+        if b">PLAIN<" in features:
+            answer = self._sasl("auth", "PLAIN", f"\0{self.account.user}\0{self.account.password}".encode())
+        elif b">SCRAM-SHA-256<" in features:
             answer = self._scram()
+        else:
+            raise LoginError(f"{self.account.jid}: no mechanism in common: {features!r}")
         if b"<success" not in answer:
             raise LoginError(f"{self.account.jid}: {answer!r}")
 
     def _scram(self) -> bytes:
         """SCRAM-SHA-256 without channel binding (RFC 5802, RFC 7677)."""
         first = f"n={self.account.user},r={secrets.token_urlsafe(18)}"
-        challenge = self._sasl("auth", f"n,,{first}".encode())
+        challenge = self._sasl("auth", "SCRAM-SHA-256", f"n,,{first}".encode())
         if b"<challenge" not in challenge:
             return challenge
         server_first = base64.b64decode(
@@ -161,10 +163,10 @@ class Connection:
         signed = f"{first},{server_first},{final}".encode()
         signature = hmac.digest(hashlib.sha256(key).digest(), signed, "sha256")
         proof = bytes(left ^ right for left, right in zip(key, signature, strict=True))
-        return self._sasl("response", f"{final},p={base64.b64encode(proof).decode()}".encode())
+        return self._sasl("response", None, f"{final},p={base64.b64encode(proof).decode()}".encode())
 
-    def _sasl(self, name: str, payload: bytes) -> bytes:
-        mechanism = f" mechanism='{self.account.mechanism}'" if name == "auth" else ""
+    def _sasl(self, name: str, mechanism: str | None, payload: bytes) -> bytes:
+        attribute = f" mechanism='{mechanism}'" if mechanism else ""
         text = base64.b64encode(payload).decode()
-        self.send(f"<{name} xmlns='{_SASL_NS}'{mechanism}>{text}</{name}>".encode())
+        self.send(f"<{name} xmlns='{_SASL_NS}'{attribute}>{text}</{name}>".encode())
         return self.read_until(_SASL_ANSWER)
