@@ -31,6 +31,7 @@ STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"
 
 # extensions
 DATA_FORM: Final = "jabber:x:data"
+DATA_VALIDATE: Final = "http://jabber.org/protocol/xdata-validate"
 RESULT_SET: Final = "http://jabber.org/protocol/rsm"
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"

@@ -1,0 +1,59 @@
+"""Accounts, their credentials and devices."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from homeserver.protocol.jid import JID
+
+
+class AccountState(IntEnum):
+    """Whether an account may log in; a deleted one keeps its name from being taken again."""
+
+    ACTIVE = 0
+    DISABLED = 1
+    DELETED = 2
+
+
+class Role(StrEnum):
+    """What an account may do beyond its own affairs."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    MEMBER = "member"
+    GUEST = "guest"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A local account. ``id`` is the integer that storage and the JSON API's ``user_id`` use; ``jid`` is bare."""
+
+    id: int
+    jid: JID
+    state: AccountState = AccountState.ACTIVE
+    role: Role = Role.MEMBER
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What is stored instead of a password (RFC 5802 s3): enough to check a proof, not to make one.
+
+    ``mechanism`` is the SCRAM family name without -PLUS, for example "SCRAM-SHA-256".
+    """
+
+    mechanism: str
+    salt: bytes
+    iterations: int
+    stored_key: bytes
+    server_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One client installation of an account; times are seconds since the epoch."""
+
+    id: str
+    account: int
+    name: str
+    software: str
+    created: float
+    last_seen: float

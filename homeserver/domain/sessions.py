@@ -1,0 +1,43 @@
+"""What services may ask of a live session, whatever face it has."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from homeserver.domain.accounts import Account
+from homeserver.domain.messages import Relation, Stored
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stanza import Stanza
+
+
+class Session(Protocol):
+    """One bound client, or one that lost its connection and may resume.
+
+    ``priority`` is None until initial presence and after unavailable presence (RFC 6121 s4.2, s4.5).
+    ``presence`` is the last available presence it broadcast. ``wants_roster`` is set by asking for the roster
+    (RFC 6121 s2.2), ``wants_copies`` by XEP-0280. None of the methods waits.
+    """
+
+    account: Account
+    jid: JID
+    priority: int | None
+    presence: Stanza | None
+    wants_roster: bool
+    wants_copies: bool
+
+    def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
+        """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
+
+    def oldest_unacknowledged(self) -> int | None:
+        """The lowest id it was given and has not acknowledged; None where there is none."""
+
+    def has_read(self, ids: Iterable[int]) -> None:
+        """Note what it read from the archive before it became available, so that it is not given that twice."""
+
+    def is_visible_to(self, asker: JID) -> bool:
+        """Whether the other side may know that it is there: a subscription or directed presence (RFC 6121 s8.5.3.1)."""
+
+    def send(self, stanza: Stanza) -> None:
+        """Take a presence, an IQ or a message that is not stored."""
+
+    def disconnect(self, condition: str, text: str = "") -> None:
+        """End it with a stream error condition (RFC 6120 s4.9.3), for example ``conflict``."""
