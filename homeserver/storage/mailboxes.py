@@ -15,6 +15,8 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
+    false,
     func,
     or_,
     select,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 
 from homeserver.domain.messages import Conversation, Direction, Entry, Kind, Page, PageRequest, Treatment
 from homeserver.storage.log_index import View
-from homeserver.storage.schema import account, address, conversation, entry, log, log_state, mailbox
+from homeserver.storage.schema import account, address, conversation, entry, log, log_state, mailbox, metadata
 
 _TAIL_CHUNK: Final = 200
 _COLUMNS: Final = (log.c.id, log.c.at, log.c.sender, log.c.recipient, log.c.kind, log.c.stanza_id, log.c.payload)
@@ -53,10 +55,10 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
         low = max(low, request.start)
         checks.append(log.c.at >= request.start)
     if request.end is not None:
-        lead = connection.execute(select(log_state.c.lead)).scalar_one()
-        high = min(high, request.end + max(lead, 0)) if not view.tail else high
         checks.append(log.c.at <= request.end)
     tail = _tail_ids(connection, view, request.peer, (low, high))
+    if request.end is not None:
+        high = min(high, request.end + connection.execute(select(log_state.c.lead)).scalar_one())
     bounds = (low, min(high, view.through))
     found: list[Entry] = []
     if request.backwards:
@@ -161,14 +163,12 @@ def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, s
 def purge_before(connection: Connection, before: int, limit: int = 1000, keep_waiting: bool = True) -> int:
     """Remove up to ``limit`` of the oldest messages with an id below ``before``; return how many.
 
-    With ``keep_waiting`` those still waiting for a recipient stay. Call again until it returns 0.
+    With ``keep_waiting`` those still waiting for a recipient stay, and those an outbox refers to always do. Call again
+    until it returns 0.
     """
-    checks: list[ColumnElement[bool]] = [
-        log.c.id < before,
-        log.c.id <= select(log_state.c.indexed_through).scalar_subquery(),
-    ]
-    if connection.dialect.name != "sqlite":
-        checks.pop()
+    checks: list[ColumnElement[bool]] = [log.c.id < before, ~_queued()]
+    if connection.dialect.name == "sqlite":
+        checks.append(log.c.id <= select(log_state.c.indexed_through).scalar_subquery())
     if keep_waiting:
         reached = select(mailbox.c.settled).where(mailbox.c.account == log.c.recipient).scalar_subquery()
         checks.append(
@@ -192,14 +192,24 @@ def purge_before(connection: Connection, before: int, limit: int = 1000, keep_wa
 def purge_owner(connection: Connection, owner: int) -> None:
     """Remove everything the owner holds; messages stay for the other side that holds them too."""
     name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
-    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient.is_(None)))
-    connection.execute(delete(log).where(log.c.recipient == owner, log.c.sender.is_(None)))
-    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient == owner))
+    alone = or_(
+        and_(log.c.sender == owner, log.c.recipient.is_(None)),
+        and_(log.c.recipient == owner, log.c.sender.is_(None)),
+        and_(log.c.recipient == owner, log.c.sender == owner),
+    )
+    connection.execute(delete(log).where(alone, ~_queued()))
     connection.execute(update(log).where(log.c.sender == owner).values(sender=None, remote=name))
     connection.execute(update(log).where(log.c.recipient == owner).values(recipient=None, remote=name))
     connection.execute(delete(entry).where(entry.c.owner == owner))
     connection.execute(delete(conversation).where(conversation.c.owner == owner))
     connection.execute(delete(mailbox).where(mailbox.c.account == owner))
+
+
+def _queued() -> ColumnElement[bool]:
+    """Whether a message of the log is still needed by the outbox, whose column says that it refers to the log."""
+    outbox = metadata.tables.get("outbox")
+    columns = [column for column in outbox.columns if column.info.get("log_id")] if outbox is not None else []
+    return or_(false(), *(exists().where(column == log.c.id).correlate(log) for column in columns))
 
 
 def _mend_conversations(connection: Connection, owners: Iterable[int], through: int) -> None:
