@@ -155,7 +155,9 @@ async def run_postgres(server: Cluster, total: int) -> None:
             await commit_postgres(db, layout, messages(10_000, last))
             last += 10_000
         await db.execute("ANALYZE")
-        print(f"  {layout} page of 50: {small:.0f} us at 10 000 rows, {await postgres_page(db, layout, pid):.0f} at 200 000")
+        print(
+            f"  {layout} page of 50: {small:.0f} us at 10 000 rows, {await postgres_page(db, layout, pid):.0f} at 200 000"
+        )
         await db.close()
 
 

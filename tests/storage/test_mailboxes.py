@@ -158,7 +158,10 @@ async def test_pages_equal_a_plain_list(
 
 
 async def test_entries_by_id_are_the_owners_own(database: Database) -> None:
-    rows = [LogRow(5, 5, 1, 2, None, 1, 1, "a", None, b"<message/>"), LogRow(6, 6, 3, 4, None, 1, 1, "b", None, b"<m/>")]
+    rows = [
+        LogRow(5, 5, 1, 2, None, 1, 1, "a", None, b"<message/>"),
+        LogRow(6, 6, 3, 4, None, 1, 1, "b", None, b"<m/>"),
+    ]
     await database.write(store_all, rows)
     found = await database.read(mailboxes.entry_by_id, 2, 5)
     assert found is not None
