@@ -6,16 +6,25 @@ session that dies with it, or a server that does, loses nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Coroutine, Sequence
+
+from typing import Final
+from xml.sax.saxutils import unescape
+
+import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Kind, Message, Relation, Stored, Treatment
+from homeserver.domain.messages import Direction, Entry, Kind, Message, PageRequest, Relation, Stored, Treatment
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 
-FLUSH_PAGE = 100
+log = structlog.get_logger(__name__)
+
+FLUSH_PAGE: Final = 100
+_ADDRESS: Final = re.compile(rb" (from|to)=(?:'([^']*)'|\"([^\"]*)\")")
 
 
 class Delivery:
@@ -78,15 +87,20 @@ class Delivery:
         """
         if session in self._flushing or session in self._joined:
             return
-        account = session.account
-        floor = max(self._mailboxes.settled(account), self._handed.get(account.id, 0))
-        top = self._mailboxes.newest()
-        self._joined[session] = top
-        self._handed[account.id] = max(self._handed.get(account.id, 0), top)
-        self._flushing[session] = []
-        task = asyncio.get_running_loop().create_task(self._flush(session, floor, top, seen))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        handed = self._handed.get(session.account.id, 0)
+        top = self._begin(session)
+        self._handed[session.account.id] = max(handed, top)
+        self._run(session, self._flush(session, handed, top, seen))
+
+    def returned(self, session: Session, position: int, resource: str) -> None:
+        """A session of an earlier process came back: give it everything of its mailbox behind ``position``.
+
+        Copies of other sessions' messages are among it, as they would have been live.
+        """
+        top = self._begin(session)
+        if takes(session):
+            self._handed[session.account.id] = max(self._handed.get(session.account.id, 0), top)
+        self._run(session, self._catch_up(session, position, top, resource))
 
     def settled(self, session: Session, acknowledged: int, lazy: bool = False) -> None:
         """A session acknowledged every message up to an id; the mailbox may forget that they wait.
@@ -140,20 +154,52 @@ class Delivery:
         for listener in self.on_waiting:
             listener(account, stored)
 
-    async def _flush(self, session: Session, floor: int, top: int, seen: frozenset[int]) -> None:
-        after = floor
+    def _begin(self, session: Session) -> int:
+        top = self._mailboxes.newest()
+        self._joined[session] = top
+        self._flushing[session] = []
+        return top
+
+    def _run(self, session: Session, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(session, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, session: Session, work: Coroutine[None, None, None]) -> None:
         try:
-            while session in self._flushing:
-                waiting = await self._mailboxes.pending(session.account, after, top, FLUSH_PAGE)
-                for stored in waiting:
-                    if stored.id not in seen and session in self._flushing:
-                        session.deliver(stored, Relation.DIRECT, True)
-                if len(waiting) < FLUSH_PAGE:
-                    break
-                after = waiting[-1].id
+            await work
+        except Exception:
+            log.exception("what waits could not be read", account=session.jid.bare)
+            session.disconnect("internal-server-error", "The mailbox cannot be read now")
         finally:
             for stored, relation in self._flushing.pop(session, []):
                 session.deliver(stored, relation)
+
+    async def _flush(self, session: Session, handed: int, top: int, seen: frozenset[int]) -> None:
+        after = max(handed, await self._mailboxes.settled(session.account))
+        while session in self._flushing:
+            waiting = await self._mailboxes.pending(session.account, FLUSH_PAGE, after)
+            for entry in waiting:
+                if entry.id > top or session not in self._flushing:
+                    return
+                if entry.id not in seen:
+                    session.deliver(restored(entry, session.jid), Relation.DIRECT, True)
+            if len(waiting) < FLUSH_PAGE:
+                return
+            after = waiting[-1].id
+
+    async def _catch_up(self, session: Session, position: int, top: int, resource: str) -> None:
+        while session in self._flushing:
+            page = await self._mailboxes.page(session.account, PageRequest(limit=FLUSH_PAGE, after=position))
+            for entry in page.entries:
+                if entry.id > top or session not in self._flushing:
+                    return
+                relation = relation_to(entry, session, resource)
+                if relation is not None:
+                    session.deliver(restored(entry, session.jid), relation, True)
+            if page.complete or not page.entries:
+                return
+            position = page.entries[-1].id
 
     def _ended(self, session: Session) -> None:
         self._flushing.pop(session, None)
@@ -165,3 +211,27 @@ class Delivery:
 def takes(session: Session) -> bool:
     """Whether a session is given messages to the bare JID (RFC 6121 s8.5.2.1.1)."""
     return session.priority is not None and session.priority >= 0
+
+
+def restored(entry: Entry, owner: JID) -> Stored:
+    """An archive entry as a message that can be delivered again; what waited counts as sent to the bare JID."""
+    peer = JID.parse(entry.peer)
+    sender, to = (owner.to_bare(), peer) if entry.direction is Direction.OUTGOING else (peer, owner.to_bare())
+    treatment = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY
+    message = Message(sender, to, entry.kind, treatment, entry.stanza_id, None, entry.payload)
+    return Stored(entry.id, entry.at, message)
+
+
+def relation_to(entry: Entry, session: Session, resource: str) -> Relation | None:
+    """How a session would have been given an entry, or None if not at all."""
+    addresses = {}
+    for name, single, double in _ADDRESS.findall(entry.payload[: entry.payload.find(b">")]):
+        addresses[name] = unescape((single or double).decode(), {"&apos;": "'", "&quot;": '"'})
+    own = f"{session.jid.bare}/{resource}"
+    if entry.direction is Direction.OUTGOING:
+        wanted = session.wants_copies and addresses.get(b"from") != own
+        return Relation.SENT_ELSEWHERE if wanted else None
+    to = addresses.get(b"to", "")
+    if to == own or (to == session.jid.bare and takes(session)):
+        return Relation.DIRECT
+    return Relation.RECEIVED_ELSEWHERE if session.wants_copies else None

@@ -49,18 +49,13 @@ class Messaging:
         """
         if message.to.domain in self._domains:
             recipient = self._recipient(message)
-            known = self._mailboxes.resent(message)
-            if known is not None:
-                self._mailboxes.follow(lambda error: then(None if error else known, error))
+            if self._mailboxes.resent(message, then):
                 return
             self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
             return
         if message.treatment & Treatment.DURABLE:
-            known = self._mailboxes.resent(message)
-            if known is not None:
-                self._mailboxes.follow(lambda error: then(None if error else known, error))
+            if self._mailboxes.resent(message, then):
                 return
-            self._outbox.ready(message.to.domain)
             stored = self._store(message, sender, None, _Accepted(self, sender, source, None, then))
             self._outbox.enqueue(
                 sender.jid.domain,
@@ -68,12 +63,11 @@ class Messaging:
                 message.stanza_id,
                 stored.id or None,
                 message.payload,
-                message.sender,
+                str(message.sender),
             )
         else:
-            self._outbox.pass_on(sender.jid.domain, message.to.domain, message.payload, "message")
-            stored = self._mailboxes.unstored(message)
-            self._mailboxes.follow(_Accepted(self, sender, source, None, then).bind(stored))
+            self._outbox.pass_on(sender.jid.domain, message.to.domain, message.payload)
+            self._mailboxes.pass_by(message, _Accepted(self, sender, source, None, then))
 
     async def send(self, sender: Account, source: JID, message: Message) -> Stored:
         """`submit` for a caller that may wait. Raises `DomainError`."""
@@ -115,9 +109,7 @@ class Messaging:
     ) -> Stored:
         if message.treatment & STORED:
             return self._mailboxes.append(message, sender, recipient, accepted)
-        stored = self._mailboxes.unstored(message)
-        self._mailboxes.follow(accepted.bind(stored))
-        return stored
+        return self._mailboxes.pass_by(message, accepted)
 
     def accepted(self, stored: Stored, sender: Account | None, source: JID, recipient: Account | None) -> None:
         """The message is durable: give it to the sessions of both sides."""
@@ -130,7 +122,7 @@ class Messaging:
 class _Accepted:
     """What happens after the commit, without a closure per step."""
 
-    __slots__ = ("_messaging", "_recipient", "_sender", "_source", "_stored", "_then")
+    __slots__ = ("_messaging", "_recipient", "_sender", "_source", "_then")
 
     def __init__(
         self, messaging: Messaging, sender: Account | None, source: JID, recipient: Account | None, then: Then
@@ -140,15 +132,9 @@ class _Accepted:
         self._source = source
         self._recipient = recipient
         self._then = then
-        self._stored: Stored | None = None
 
-    def bind(self, stored: Stored) -> "_Accepted":
-        self._stored = stored
-        return self
-
-    def __call__(self, error: BaseException | None) -> None:
-        stored = self._stored
-        if error is not None or stored is None:
+    def __call__(self, stored: Stored | None, error: BaseException | None) -> None:
+        if stored is None:
             self._then(None, error)
             return
         self._then(stored, None)

@@ -5,17 +5,15 @@ presence, IQ, replies and errors.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Final
 
 from homeserver.protocol.jid import JID
-from homeserver.protocol.stanza import Stanza
+from homeserver.protocol.stanza import Stanza, StanzaError, error_reply
+from homeserver.services.outbox import Outbox
 
-
-class RemoteLanes(Protocol):
-    """What the router needs of the outbox."""
-
-    def send(self, stanza: Stanza) -> None:
-        """Queue a stanza for another domain, in the lane its kind demands (durable or passing)."""
+DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+"""Presence that changes what is stored on the other side; it must arrive."""
 
 
 class Router:
@@ -24,9 +22,9 @@ class Router:
     ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
     """
 
-    def __init__(self, domains: frozenset[str], remote: RemoteLanes) -> None:
+    def __init__(self, domains: frozenset[str], outbox: Outbox) -> None:
         self._domains = domains
-        self._remote = remote
+        self._outbox = outbox
         self.on_local: Callable[[Stanza], None] | None = None
 
     @property
@@ -43,9 +41,27 @@ class Router:
 
     def route(self, stanza: Stanza) -> None:
         """Pass a stanza on to its recipient. Never raises for one that is absent; does nothing without ``to``."""
-        if stanza.to is None:
+        to = stanza.to
+        if to is None:
             return
-        if stanza.to.domain not in self._domains:
-            self._remote.send(stanza)
-        elif self.on_local is not None:
-            self.on_local(stanza)
+        if to.domain in self._domains:
+            if self.on_local is not None:
+                self.on_local(stanza)
+        elif stanza.sender.domain in self._domains:
+            self._route_remote(stanza, to)
+
+    def _route_remote(self, stanza: Stanza, to: JID) -> None:
+        origin, payload = stanza.sender.domain, stanza.encode()
+        if stanza.name == "iq":
+            asks = stanza.type in ("get", "set")
+            self._outbox.pass_on(origin, to.domain, payload, partial(self._unanswered, stanza) if asks else None)
+        elif stanza.name == "presence" and stanza.type not in DURABLE_PRESENCE:
+            self._outbox.pass_on(origin, to.domain, payload)
+        else:
+            self._outbox.enqueue(origin, to.domain, stanza.id, None, payload, str(stanza.sender))
+
+    def _unanswered(self, request: Stanza, condition: str) -> None:
+        """An IQ that never left is answered in the name of its addressee (RFC 6120 s8.3.3.16)."""
+        reply = error_reply(request, StanzaError(condition))
+        if request.to is not None:
+            self.route(Stanza(reply, request.to, request.sender))
