@@ -113,6 +113,14 @@ class Page:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The newest entry an owner has with one peer (bare JID)."""
+
+    peer: str
+    last: Entry
+
+
 class Then(Protocol):
     """Called on the loop when the commit that holds the work is durable (None) or failed (the error)."""
 

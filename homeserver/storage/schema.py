@@ -169,6 +169,7 @@ log_state = Table(
     "log_state",
     metadata,
     Column("only", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
     Column("indexed_through", BigInteger, nullable=False, comment="entries exist for the log up to this id"),
     Column("lead", BigInteger, nullable=False, comment="largest id - at ever, microseconds"),
     info={"owner": "homeserver.storage.mailboxes"},
