@@ -143,7 +143,10 @@ class Presence:
     # --- for a local account ----------------------------------------------------------------------------------------
 
     def received(self, stanza: Stanza) -> None:
-        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3)."""
+        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3).
+
+        An error to the bare JID answers a subscription stanza (RFC 6121 s3.1.2).
+        """
         to = stanza.to
         if to is None:
             return
@@ -154,8 +157,6 @@ class Presence:
                 if parting:
                     self._forget(session, stanza.sender)
                 session.send(stanza)
-            return
-        if stanza.type == "error":
             return
         found = [session for session in self._sessions.of(to.bare) if session.presence is not None]
         if len(found) > 1:

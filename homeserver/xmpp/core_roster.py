@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from homeserver.domain.errors import BadRequest, Forbidden, JidMalformed, ServiceUnavailable
+from homeserver.domain.errors import BadRequest, DomainError, Forbidden, JidMalformed, ServiceUnavailable
 from homeserver.domain.rosters import Contact
 from homeserver.domain.sessions import Session
 from homeserver.protocol import namespaces as ns
@@ -62,18 +62,18 @@ class CoreRoster:
     @on_iq("get", ns.ROSTER, "query", to=Addressee.ACCOUNT)
     async def get_of_another(self, request: IqRequest) -> Element | None:
         """A roster is for its owner only."""
-        return await self._refuse(request)
+        raise await self._refusal(request)
 
     @on_iq("set", ns.ROSTER, "query", to=Addressee.ACCOUNT)
     async def set_of_another(self, request: IqRequest) -> Element | None:
         """RFC 6121 s2.3.3: who is not authorised is refused."""
-        return await self._refuse(request)
+        raise await self._refusal(request)
 
-    async def _refuse(self, request: IqRequest) -> None:
+    async def _refusal(self, request: IqRequest) -> DomainError:
         """``forbidden`` to those who may know the account exists; to others the answer of an account that does not."""
         if request.account is not None and await self.presence.may_see(request.account, request.sender):
-            raise Forbidden
-        raise ServiceUnavailable
+            return Forbidden()
+        return ServiceUnavailable()
 
 
 def _version(text: str | None) -> int | None:

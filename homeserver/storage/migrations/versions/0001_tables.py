@@ -32,6 +32,20 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.mailboxes"},
     )
     op.create_table(
+        "client_message",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("client_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of what was sent under that id"),
+        sa.Column("message", sa.BigInteger(), nullable=False, comment="id in the log"),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds since the epoch"),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "client_id"),
+        info={"owner": "homeserver.storage.client_messages"},
+    )
+    with op.batch_alter_table("client_message", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_client_message_expires"), ["expires"], unique=False)
+
+    op.create_table(
         "commit_mark",
         sa.Column("writer", sa.Text(), nullable=False, comment="one running server"),
         sa.Column("batch", sa.BigInteger(), nullable=False, comment="its last commit without messages"),
@@ -81,12 +95,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_state",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
         sa.Column(
             "indexed_through", sa.BigInteger(), nullable=False, comment="entries exist for the log up to this id"
         ),
         sa.Column("lead", sa.BigInteger(), nullable=False, comment="largest id - at ever, microseconds"),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("only"),
         info={"owner": "homeserver.storage.mailboxes"},
     )
     op.create_table(
@@ -98,6 +112,14 @@ def upgrade() -> None:
         sa.Column("settled", sa.BigInteger(), nullable=False, comment="everything up to this id needs no delivery"),
         sa.PrimaryKeyConstraint("account"),
         info={"owner": "homeserver.storage.mailboxes"},
+    )
+    op.create_table(
+        "secret",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        info={"owner": "homeserver.storage.accounts"},
     )
     op.create_table(
         "stream",
@@ -118,6 +140,26 @@ def upgrade() -> None:
         batch_op.create_index("stream_expires", ["expires"], unique=False)
 
     op.create_table(
+        "contact",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("groups", sa.Text(), nullable=False, comment="JSON array of names"),
+        sa.Column("state", sa.SmallInteger(), nullable=False, comment="domain/subscriptions.py"),
+        sa.Column("approved", sa.Boolean(), nullable=False),
+        sa.Column("listed", sa.Boolean(), nullable=False, comment="false: only asked, or was removed"),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="of the roster when the contact last changed"),
+        sa.Column(
+            "request", sa.LargeBinary(), nullable=True, comment="the subscription request that waits for an answer"
+        ),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "jid"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
         "credential",
         sa.Column("account", sa.Integer(), nullable=False),
         sa.Column("mechanism", sa.Text(), nullable=False),
@@ -132,17 +174,116 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", "mechanism"),
         info={"owner": "homeserver.storage.accounts"},
     )
+    op.create_table(
+        "device",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("software", sa.Text(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("last_seen", sa.Float(), nullable=False),
+        sa.Column(
+            "position",
+            sa.BigInteger(),
+            nullable=True,
+            comment="id of the last message its client has processed, or null",
+        ),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.devices"},
+    )
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_account"), ["account"], unique=False)
+
+    op.create_table(
+        "invite",
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
+        sa.Column("account", sa.Integer(), nullable=False, comment="who invites"),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("uses", sa.Integer(), nullable=False, comment="how often it may still be used"),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("hash"),
+        info={"owner": "homeserver.storage.accounts"},
+    )
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invite_expires"), ["expires"], unique=False)
+
+    op.create_table(
+        "last_activity",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False, comment="when its last session became unavailable"),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.activity"},
+    )
+    op.create_table(
+        "roster_version",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("floor", sa.BigInteger(), nullable=False, comment="changes after this version can still be told"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
+        "refresh_token",
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("used", sa.Float(), nullable=True, comment="when it was exchanged for its successor, or null"),
+        sa.ForeignKeyConstraint(
+            ["device"],
+            ["device.id"],
+        ),
+        sa.PrimaryKeyConstraint("hash"),
+        info={"owner": "homeserver.storage.devices"},
+    )
+    with op.batch_alter_table("refresh_token", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_refresh_token_device"), ["device"], unique=False)
+        batch_op.create_index(batch_op.f("ix_refresh_token_expires"), ["expires"], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table("refresh_token", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_refresh_token_expires"))
+        batch_op.drop_index(batch_op.f("ix_refresh_token_device"))
+
+    op.drop_table("refresh_token")
+    op.drop_table("roster_version")
+    op.drop_table("last_activity")
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invite_expires"))
+
+    op.drop_table("invite")
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_device_account"))
+
+    op.drop_table("device")
     op.drop_table("credential")
+    op.drop_table("contact")
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.drop_index("stream_expires")
         batch_op.drop_index("stream_account")
 
     op.drop_table("stream")
+    op.drop_table("secret")
     op.drop_table("mailbox")
     op.drop_table("log_state")
     op.drop_table("log")
@@ -155,6 +296,10 @@ def downgrade() -> None:
 
     op.drop_table("conversation")
     op.drop_table("commit_mark")
+    with op.batch_alter_table("client_message", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_client_message_expires"))
+
+    op.drop_table("client_message")
     op.drop_table("address")
     op.drop_table("account")
     # ### end Alembic commands ###
