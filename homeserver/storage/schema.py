@@ -168,7 +168,6 @@ mailbox = Table(
 log_state = Table(
     "log_state",
     metadata,
-    Column("only", Integer, primary_key=True, autoincrement=False, comment="always 1"),
     Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
     Column("indexed_through", BigInteger, nullable=False, comment="entries exist for the log up to this id"),
     Column("lead", BigInteger, nullable=False, comment="largest id - at ever, microseconds"),
@@ -237,15 +236,3 @@ last_activity = Table(
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
 )
-
-__all__ = [
-    "BigInteger",
-    "Index",
-    "account",
-    "contact",
-    "credential",
-    "last_activity",
-    "log",
-    "metadata",
-    "roster_version",
-]

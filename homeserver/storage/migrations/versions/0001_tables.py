@@ -95,12 +95,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_state",
-        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
         sa.Column(
             "indexed_through", sa.BigInteger(), nullable=False, comment="entries exist for the log up to this id"
         ),
         sa.Column("lead", sa.BigInteger(), nullable=False, comment="largest id - at ever, microseconds"),
-        sa.PrimaryKeyConstraint("only"),
+        sa.PrimaryKeyConstraint("id"),
         info={"owner": "homeserver.storage.mailboxes"},
     )
     op.create_table(
