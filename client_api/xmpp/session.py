@@ -7,10 +7,11 @@ is given, and a new connection of the same account takes it over. Without resump
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from homeserver.protocol.sm import Unacknowledged
+
 from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Relation, Stored
 from homeserver.protocol.jid import JID
-from homeserver.protocol.sm import Unacknowledged
 from homeserver.protocol.stanza import Stanza
 from homeserver.services.delivery import Delivery
 from homeserver.xmpp import render

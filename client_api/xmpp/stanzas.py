@@ -8,11 +8,12 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from homeserver.protocol.c2s import AckReceived, ClientState, StanzaReceived
+
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.errors import RateLimited, ResourceConstraint
 from homeserver.domain.messages import Stored
-from homeserver.protocol.c2s import AckReceived, ClientState, StanzaReceived
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import IQ, MESSAGE, Stanza, StanzaError, error_reply
 from homeserver.services.mailboxes import Mailboxes
@@ -91,9 +92,7 @@ class Stanzas:
         await waiting
         self._done(connection, session, position, None)
 
-    def _done(
-        self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None
-    ) -> None:
+    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
         session.received = position
         connection.stream.handled(position)
 
@@ -107,8 +106,10 @@ class Stanzas:
     ) -> None:
         """After the commit. A message that could not be stored is refused, so that its sender knows."""
         if error is not None:
-            refusal = error if isinstance(error, RateLimited | ResourceConstraint) else ResourceConstraint(
-                "The server cannot store messages now, send it again later"
+            refusal = (
+                error
+                if isinstance(error, RateLimited | ResourceConstraint)
+                else ResourceConstraint("The server cannot store messages now, send it again later")
             )
             text = event.element.get("to")
             self._refuse(session, Stanza(event.element, session.jid, None), stanza_error(refusal), text)
