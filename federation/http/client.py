@@ -125,7 +125,9 @@ class SignedTransport:
 def encode(parcel: Parcel) -> bytes:
     """The body of a transaction."""
     items = [
-        Item(number, void=cast(Reason, row.void)) if row.void else Item(number, str(row.id), (row.payload or b"").decode())
+        Item(number, void=cast(Reason, row.void))
+        if row.void
+        else Item(number, str(row.id), (row.payload or b"").decode())
         for number, row in enumerate(parcel.claim.rows, parcel.claim.first)
     ]
     return envelope.write(

@@ -72,9 +72,9 @@ class Lane:
         "sent_id",
         "settled_id",
         "stored",
-        "unsaved",
         "turn",
         "unreachable",
+        "unsaved",
         "waiting_since",
         "window_bytes",
     )

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
-from homeserver.protocol.parser import StreamHeader, StreamEnd, StreamParser, XmlFault, XmlLimits
+from homeserver.protocol.parser import StreamEnd, StreamHeader, StreamParser, XmlFault, XmlLimits
 from homeserver.protocol.stanza import MESSAGE, Stanza, StanzaError
 from homeserver.protocol.xml import Element
 
