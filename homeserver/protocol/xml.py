@@ -56,8 +56,8 @@ def text_of(parent: Element, namespace: str, name: str) -> str | None:
 
 
 def namespace_of(subject: Element) -> str:
-    """The namespace of an element. A URI may hold ``}``; a name may not, hence the split from the right."""
-    return subject.tag[1:].rpartition("}")[0]
+    """The namespace of an element, "" for none. A URI may hold ``}``; a name may not, hence the split from the right."""
+    return subject.tag[1:].rpartition("}")[0] if subject.tag[0] == "{" else ""
 
 
 def local_name(subject: Element) -> str:
@@ -106,7 +106,8 @@ def parse_own(text: bytes) -> Element:
 
 
 def _write(node: Element, default: str, parts: list[str]) -> None:
-    namespace, _, name = node.tag[1:].rpartition("}")
+    tag = node.tag
+    namespace, _, name = tag[1:].rpartition("}") if tag[0] == "{" else ("", "", tag)
     parts.append("<" + name)
     if namespace != default:
         parts.append(f" xmlns='{escape_attribute(namespace)}'")

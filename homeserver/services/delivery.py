@@ -8,8 +8,8 @@ session that dies with it, or a server that does, loses nothing.
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
-
 from typing import Final
+from xml.sax.saxutils import unescape
 
 import structlog
 
@@ -225,7 +225,7 @@ def relation_to(entry: Entry, session: Session, resource: str) -> Relation | Non
     """How a session would have been given an entry, or None if not at all."""
     addresses = {}
     for name, single, double in _ADDRESS.findall(entry.payload[: entry.payload.find(b">")]):
-        addresses[name] = (single or double).decode()
+        addresses[name] = unescape((single or double).decode(), {"&apos;": "'", "&quot;": '"'})
     own = f"{session.jid.bare}/{resource}"
     if entry.direction is Direction.OUTGOING:
         wanted = session.wants_copies and addresses.get(b"from") != own

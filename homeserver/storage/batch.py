@@ -151,7 +151,7 @@ class BatchWriter:
             else:
                 also.function(connection, *also.arguments)
         except Exception as error:
-            if connection.invalidated:
+            if connection.invalidated or _rolled_back(connection):
                 raise
             also.error = error
             if not batch.guarded:
@@ -161,10 +161,12 @@ class BatchWriter:
     def _moved(self, batch: Batch) -> list[Sequence[Any]]:
         if not batch.raised or not self._outbox_ids:
             return batch.outbox
-        moved = [list(row) for row in batch.outbox]
-        for row in moved:
+        moved: list[Sequence[Any]] = []
+        for row in batch.outbox:
+            values = list(row)
             for place in self._outbox_ids:
-                row[place] = batch.raised.get(row[place], row[place])
+                values[place] = batch.raised.get(values[place], values[place])
+            moved.append(values)
         return moved
 
     def _place(self, connection: Connection, batch: Batch) -> None:
@@ -182,7 +184,7 @@ class BatchWriter:
                 "SELECT account, last_id FROM mailbox WHERE account = ANY ($1::integer[]) ORDER BY account FOR UPDATE",
                 (accounts,),
             )
-            last = {account: last_id for account, last_id in locked}
+            last = dict(tuple(row) for row in locked)
         batch.highest = _place_rows(batch, last, self._floor, self._stride)
         self._last.run(connection, [(account, last[account]) for account in sorted(owners)])
         if not batch.rows and (batch.also or batch.outbox):
@@ -191,6 +193,12 @@ class BatchWriter:
                 " ON CONFLICT (writer) DO UPDATE SET batch = excluded.batch",
                 (self._name, batch.mark),
             )
+
+
+def _rolled_back(connection: Connection) -> bool:
+    """Whether SQLite ended the transaction by itself, as it does when the disk is full."""
+    driver = connection.connection.driver_connection
+    return dialect.is_sqlite(connection) and driver is not None and not driver.in_transaction
 
 
 def _place_rows(batch: Batch, last: dict[int, int], floor: int, stride: int) -> int:

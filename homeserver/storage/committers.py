@@ -67,9 +67,10 @@ class ThreadCommitter:
             try:
                 connection = connection or self._engine.connect()
                 job(connection)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - reported to every caller of the batch
                 error = failure
-                connection = _discard(connection)
+                _discard(connection)
+                connection = None
             self._loop.call_soon_threadsafe(done, error)
         if connection is not None:
             connection.close()
@@ -123,7 +124,7 @@ class TaskCommitter:
         except asyncio.CancelledError:
             done(ConnectionError("the commit was cancelled"))
             raise
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - reported to every caller of the batch
             error = failure
         done(error)
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from homeserver.storage import engines, log_index, migrations, owner_lock, schema
 from homeserver.storage.batch import BatchWriter, CrashPoint
-from homeserver.storage.committers import Committer, TaskCommitter, ThreadCommitter
+from homeserver.storage.committers import TaskCommitter, ThreadCommitter
 from homeserver.storage.group_commit import GroupCommit
 from homeserver.storage.log_index import Tail
 from homeserver.storage.readers import Readers
@@ -154,7 +154,8 @@ async def _open_sqlite(
             last = await _catch_up(write_engine, fill=True)
             engine = engines.sqlite_engine(section.path, section.synchronous, read_only=False)
             committer = ThreadCommitter(engine, _writer(crash_point, stride))
-            commit = _commit(stack, committer, turns, Tail(last), crash_point, last)
+            commit = GroupCommit(committer, turns, Tail(last), crash_point, last_id=last)
+            stack.push_async_callback(commit.close)
         yield SqliteDatabase(write_engine, turns, commit, readers)
 
 
@@ -176,25 +177,13 @@ async def _open_postgresql(
             engine = engines.postgresql_engine(url, 1, check=False)
             stack.push_async_callback(engine.dispose)
             committer = TaskCommitter(engine, _writer(crash_point, stride))
-            commit = _commit(stack, committer, turns, None, crash_point, last)
+            commit = GroupCommit(committer, turns, None, crash_point, last_id=last)
+            stack.push_async_callback(commit.close)
         yield PostgresqlDatabase(write_engine, turns, commit, read_engine)
 
 
 def _writer(crash_point: CrashPoint, stride: int) -> BatchWriter:
     return BatchWriter(secrets.token_hex(8), schema.metadata.tables.get("outbox"), crash_point, stride)
-
-
-def _commit(
-    stack: AsyncExitStack,
-    committer: Committer,
-    turns: Turns,
-    tail: Tail | None,
-    crash_point: CrashPoint,
-    last: int,
-) -> GroupCommit:
-    commit = GroupCommit(committer, turns, tail, crash_point, last)
-    stack.push_async_callback(commit.close)
-    return commit
 
 
 async def _catch_up(engine: AsyncEngine, fill: bool) -> int:

@@ -35,7 +35,7 @@ class Bulk:
         arrays = ",".join(
             f"${place}::{column.type.compile(dialect=_POSTGRESQL)}[]" for place, column in enumerate(columns, start=1)
         )
-        self._unnest = f"{before} SELECT * FROM unnest({arrays}) {after}"
+        self._unnest = f"{before} SELECT * FROM unnest({arrays}) {after}"  # noqa: S608
         self._values: Callable[[int], str] = lru_cache(maxsize=64)(self._text)
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -71,7 +71,7 @@ def update(table: Table, key: Column[Any], changed: Sequence[Column[Any]]) -> Bu
     return Bulk(
         [key, *changed],
         f"WITH v({names}) AS (",
-        f') UPDATE "{table.name}" SET {sets} FROM v WHERE "{table.name}"."{key.name}" = v.key',
+        f') UPDATE "{table.name}" SET {sets} FROM v WHERE "{table.name}"."{key.name}" = v.key',  # noqa: S608
     )
 
 

@@ -37,6 +37,7 @@ class GroupCommit:
         turns: Turns,
         tail: Tail | None,
         crash_point: CrashPoint,
+        *,
         last_id: int = 0,
         max_rows: int = 20_000,
         max_bytes: int = 64 * 1024 * 1024,

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from homeserver.storage.dialect import greatest
-
 
 class LogRow(NamedTuple):
     """One message in the log; the columns of `schema.log` in their order.
@@ -105,35 +103,22 @@ def _put(owners: dict[int, list[Waiting]], owner: int, waiting: Waiting) -> None
 
 _ADDRESSES: Final = """
 INSERT INTO address (jid)
-SELECT DISTINCT jid FROM (
-  SELECT COALESCE(a.jid, l.remote, '') AS jid FROM log l LEFT JOIN account a ON a.id = l.recipient
-  WHERE {rows} AND l.sender IS NOT NULL AND l.treatment & 1 <> 0
-  UNION
-  SELECT COALESCE(a.jid, l.remote, '') FROM log l LEFT JOIN account a ON a.id = l.sender
-  WHERE {rows} AND l.recipient IS NOT NULL AND l.treatment & 3 <> 0
-) AS met WHERE NOT EXISTS (SELECT 1 FROM address known WHERE known.jid = met.jid)
+SELECT DISTINCT COALESCE(l.remote, '') AS jid FROM log l
+WHERE {rows} AND (l.sender IS NULL OR l.recipient IS NULL) AND l.treatment & 3 <> 0
+  AND NOT EXISTS (SELECT 1 FROM address known WHERE known.jid = COALESCE(l.remote, ''))
 ORDER BY jid ON CONFLICT (jid) DO NOTHING
 """
 
-_FRESH: Final = """
-  SELECT l.sender AS owner, l.id AS id, d.id AS peer, l.treatment AS treatment
-  FROM log l LEFT JOIN account a ON a.id = l.recipient JOIN address d ON d.jid = COALESCE(a.jid, l.remote, '')
+_ENTRIES: Final = """
+INSERT INTO entry (owner, id, peer)
+SELECT owner, id, COALESCE(local, (SELECT -d.id FROM address d WHERE d.jid = COALESCE(fresh.remote, ''))) FROM (
+  SELECT l.sender AS owner, l.id AS id, l.recipient AS local, l.remote AS remote FROM log l
   WHERE {rows} AND l.sender IS NOT NULL AND l.treatment & 1 <> 0
   UNION ALL
-  SELECT l.recipient, l.id, d.id, l.treatment
-  FROM log l LEFT JOIN account a ON a.id = l.sender JOIN address d ON d.jid = COALESCE(a.jid, l.remote, '')
+  SELECT l.recipient, l.id, l.sender, l.remote FROM log l
   WHERE {rows} AND l.recipient IS NOT NULL AND l.treatment & 3 <> 0
     AND (l.sender IS NULL OR l.sender <> l.recipient OR l.treatment & 1 = 0)
-"""
-
-_ENTRIES: Final = (
-    f"INSERT INTO entry (owner, id, peer) SELECT owner, id, peer FROM ({_FRESH}) AS fresh ORDER BY owner, id"
-)
-
-_CONVERSATIONS: Final = f"""
-INSERT INTO conversation (owner, peer, last_id)
-SELECT owner, peer, MAX(id) FROM ({_FRESH}) AS fresh WHERE treatment & 1 <> 0 GROUP BY owner, peer ORDER BY owner, peer
-ON CONFLICT (owner, peer) DO UPDATE SET last_id = {{greatest}}(conversation.last_id, excluded.last_id)
+) AS fresh ORDER BY owner, id
 """
 
 _LEAD: Final = """
@@ -146,7 +131,7 @@ def fill(connection: Connection, through: int) -> None:
     """Give entries to every row above ``log_state.indexed_through`` up to ``through`` (SQLite)."""
     low = connection.exec_driver_sql("SELECT indexed_through FROM log_state").scalar_one()
     _fill(connection, f"l.id > {int(low)} AND l.id <= {int(through)}", ())
-    connection.exec_driver_sql(f"UPDATE log_state SET indexed_through = {int(through)}")
+    connection.exec_driver_sql(f"UPDATE log_state SET indexed_through = {int(through)}")  # noqa: S608
 
 
 def fill_ids(connection: Connection, ids: Sequence[int]) -> None:
@@ -155,16 +140,15 @@ def fill_ids(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def _fill(connection: Connection, rows: str, parameters: tuple[Any, ...]) -> None:
-    name = greatest(connection)
-    for text in (_ADDRESSES, _ENTRIES, _CONVERSATIONS, _LEAD):
-        connection.exec_driver_sql(text.format(rows=rows, greatest=name), parameters)
+    for text in (_ADDRESSES, _ENTRIES, _LEAD):
+        connection.exec_driver_sql(text.format(rows=rows), parameters)
 
 
 def fill_rest(connection: Connection, step: int = 20_000) -> bool:
     """Fill up to ``step`` rows that an earlier process left without entries (SQLite); true when none are left."""
     low = int(connection.exec_driver_sql("SELECT indexed_through FROM log_state").scalar_one())
     high = connection.exec_driver_sql(
-        f"SELECT MAX(id) FROM (SELECT id FROM log WHERE id > {low} ORDER BY id LIMIT {int(step)}) AS next"
+        f"SELECT MAX(id) FROM (SELECT id FROM log WHERE id > {low} ORDER BY id LIMIT {int(step)}) AS next"  # noqa: S608
     ).scalar_one()
     if high is None:
         return True
@@ -180,5 +164,5 @@ def last_id(connection: Connection) -> int:
 def ensure_state(connection: Connection) -> None:
     """Make the one row of ``log_state`` if the store is new."""
     connection.exec_driver_sql(
-        "INSERT INTO log_state (only, indexed_through, lead) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
+        "INSERT INTO log_state (id, indexed_through, lead) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
     )

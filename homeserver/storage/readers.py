@@ -46,7 +46,7 @@ class Readers:
                 connection = connection or self._engine.connect()
                 with connection.begin():
                     result = fn(connection, *args)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised where the result is awaited
                 self._loop.call_soon_threadsafe(_fail, found, error)
             else:
                 self._loop.call_soon_threadsafe(_resolve, found, result)
