@@ -13,7 +13,14 @@ from client_api.xmpp.negotiation import Negotiation
 from client_api.xmpp.resumption import Resumption, State
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.accounts import Account
-from homeserver.domain.errors import AccountDisabled, Conflict, DomainError, NotAuthorized, RateLimited, ResourceConstraint
+from homeserver.domain.errors import (
+    AccountDisabled,
+    Conflict,
+    DomainError,
+    NotAuthorized,
+    RateLimited,
+    ResourceConstraint,
+)
 from homeserver.protocol.jid import JID
 from homeserver.protocol.parser import XmlLimits, parse_document
 from homeserver.protocol.sm import SentQueue
@@ -259,5 +266,3 @@ class Binding:
         if connection.account is None:
             raise NotAuthorized
         return connection.account
-
-

@@ -147,7 +147,5 @@ class Resumption:
     def _state(session: XmppSession) -> bytes:
         presence = "" if session.presence is None else session.presence.encode().decode()
         return msgspec.json.encode(
-            State(
-                session.lang, session.wants_copies, session.wants_roster, session.priority, presence, session.device
-            )
+            State(session.lang, session.wants_copies, session.wants_roster, session.priority, presence, session.device)
         )
