@@ -19,7 +19,9 @@ class PostgresMissing(RuntimeError):
 
 def programs() -> Path:
     """The folder with `initdb` and `postgres`, the newest if there are several. Raises `PostgresMissing`."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3].split(".")[0]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3].split(".")[0])
+    )
     if found:
         return found[-1].parent
     on_path = shutil.which("postgres")
@@ -85,7 +87,20 @@ class Cluster:
     def sql(self, database: str, text: str) -> str:
         """What psql prints for ``text``."""
         command = self._as_user(
-            "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self._port), "-U", "parley", "-d", database, "-c", text
+            "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self._port),
+            "-U",
+            "parley",
+            "-d",
+            database,
+            "-c",
+            text,
         )
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
