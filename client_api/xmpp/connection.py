@@ -9,11 +9,6 @@ from collections.abc import Awaitable, Iterator, Sequence
 from typing import Protocol
 
 import structlog
-
-from client_api.xmpp.binding import Binding
-from client_api.xmpp.negotiation import Peer
-from client_api.xmpp.session import XmppSession
-from client_api.xmpp.stanzas import Stanzas
 from homeserver.protocol.c2s import (
     AckReceived,
     AckRequested,
@@ -23,6 +18,11 @@ from homeserver.protocol.c2s import (
     StreamClosed,
     StreamFailed,
 )
+
+from client_api.xmpp.binding import Binding
+from client_api.xmpp.negotiation import Peer
+from client_api.xmpp.session import XmppSession
+from client_api.xmpp.stanzas import Stanzas
 from homeserver.protocol.xml import serialise
 
 log = structlog.get_logger(__name__)

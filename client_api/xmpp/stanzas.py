@@ -8,11 +8,12 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from homeserver.protocol.stream_events import AckReceived, StanzaReceived
+
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.errors import RateLimited, ResourceConstraint
 from homeserver.domain.messages import Stored
-from homeserver.protocol.c2s import AckReceived, ClientState, StanzaReceived
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import IQ, MESSAGE, Stanza, StanzaError, error_reply
 from homeserver.services.mailboxes import Mailboxes
@@ -74,10 +75,8 @@ class Stanzas:
     def acknowledged(self, session: XmppSession, event: AckReceived) -> None:
         """The client has handled what it was sent."""
         highest = session.acknowledged(event.released)
-        self._resumption.acknowledged(session, event.count, highest)
-
-    def state(self, connection: "Connection", session: XmppSession, event: ClientState) -> None:
-        """XEP-0352 s3; the stream holds back or lets go."""
+        if highest:
+            self._resumption.acknowledged(session, highest)
 
     async def _queued(self, waiting: Awaitable[None], session: XmppSession, position: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""
@@ -91,9 +90,7 @@ class Stanzas:
         await waiting
         self._done(connection, session, position, None)
 
-    def _done(
-        self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None
-    ) -> None:
+    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
         session.received = position
         connection.stream.handled(position)
 
@@ -107,8 +104,10 @@ class Stanzas:
     ) -> None:
         """After the commit. A message that could not be stored is refused, so that its sender knows."""
         if error is not None:
-            refusal = error if isinstance(error, RateLimited | ResourceConstraint) else ResourceConstraint(
-                "The server cannot store messages now, send it again later"
+            refusal = (
+                error
+                if isinstance(error, RateLimited | ResourceConstraint)
+                else ResourceConstraint("The server cannot store messages now, send it again later")
             )
             text = event.element.get("to")
             self._refuse(session, Stanza(event.element, session.jid, None), stanza_error(refusal), text)

@@ -8,7 +8,6 @@ session that dies with it, or a server that does, loses nothing.
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
-
 from typing import Final
 from xml.sax.saxutils import unescape
 
