@@ -6,6 +6,7 @@ Times are floats, seconds since the epoch, unless the column says microseconds. 
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -19,6 +20,9 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+
+_ID = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite keys a table by row number only for a column of type INTEGER."""
 
 # --- accounts -------------------------------------------------------------------------------------------------------
 
@@ -46,21 +50,189 @@ credential = Table(
     info={"owner": "homeserver.storage.accounts"},
 )
 
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    info={"owner": "homeserver.storage.accounts"},
+)
+
+invite = Table(
+    "invite",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False, comment="who invites"),
+    Column("domain", Text, nullable=False),
+    Column("uses", Integer, nullable=False, comment="how often it may still be used"),
+    Column("expires", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.accounts"},
+)
+
+device = Table(
+    "device",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("software", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("position", BigInteger, comment="id of the last message its client has processed, or null"),
+    info={"owner": "homeserver.storage.devices"},
+)
+
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("device", Text, ForeignKey("device.id"), nullable=False, index=True),
+    Column("expires", Float, nullable=False, index=True),
+    Column("used", Float, comment="when it was exchanged for its successor, or null"),
+    info={"owner": "homeserver.storage.devices"},
+)
+
+# --- the JSON API ---------------------------------------------------------------------------------------------------
+
+client_message = Table(
+    "client_message",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of what was sent under that id"),
+    Column("message", BigInteger, nullable=False, comment="id in the log"),
+    Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
+    Column("expires", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.client_messages"},
+)
+
 # --- messages -------------------------------------------------------------------------------------------------------
 
 log = Table(
     "log",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", _ID, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
     Column("sender", Integer, comment="local account, or null"),
     Column("recipient", Integer, comment="local account, or null"),
-    Column("remote", Text, comment="bare JID of the side that is not local, or null"),
+    Column("remote", Text, comment="bare JID of the side that is not a local account, or null"),
     Column("kind", SmallInteger, nullable=False),
     Column("treatment", SmallInteger, nullable=False),
     Column("stanza_id", Text),
+    Column("origin_id", Text, comment="XEP-0359, as the sender gave it; tells a resend"),
     Column("payload", LargeBinary, nullable=False),
     info={"owner": "homeserver.storage.mailboxes"},
 )
 
-__all__ = ["BigInteger", "Index", "account", "credential", "log", "metadata"]
+address = Table(
+    "address",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("jid", Text, nullable=False, unique=True, comment="bare JID of somebody's peer"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the log"),
+    Column("peer", Integer, nullable=False, comment="of address"),
+    Index("entry_peer", "owner", "peer", "id"),
+    sqlite_with_rowid=False,
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
+    Column("peer", Integer, primary_key=True, autoincrement=False, comment="of address"),
+    Column("last_id", BigInteger, nullable=False, comment="newest entry of the owner with this peer"),
+    Index("conversation_last", "owner", "last_id"),
+    sqlite_with_rowid=False,
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+# No foreign key: a position that arrives after its account is gone must not fail the commit of everybody else.
+mailbox = Table(
+    "mailbox",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("last_id", BigInteger, nullable=False, comment="highest id handed out; kept where several nodes write"),
+    Column("settled", BigInteger, nullable=False, comment="everything up to this id needs no delivery"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("indexed_through", BigInteger, nullable=False, comment="entries exist for the log up to this id"),
+    Column("lead", BigInteger, nullable=False, comment="largest id - at ever, microseconds"),
+    info={"owner": "homeserver.storage.mailboxes"},
+)
+
+# --- resumption -----------------------------------------------------------------------------------------------------
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("id", Text, primary_key=True, comment="resumption id (XEP-0198 s5)"),
+    Column("account", Integer, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("received", BigInteger, nullable=False, comment="stanzas handled from the client"),
+    Column("sent", BigInteger, nullable=False, comment="stanzas the client acknowledged"),
+    Column("position", BigInteger, nullable=False, comment="log id of the last message it acknowledged"),
+    Column("state", LargeBinary, nullable=False, comment="JSON of the face that owns the stream"),
+    Column("updated", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("stream_account", "account"),
+    Index("stream_expires", "expires"),
+    info={"owner": "homeserver.storage.resumption"},
+)
+
+# --- commits --------------------------------------------------------------------------------------------------------
+
+commit_mark = Table(
+    "commit_mark",
+    metadata,
+    Column("writer", Text, primary_key=True, comment="one running server"),
+    Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
+    info={"owner": "homeserver.storage.group_commit"},
+)
+# --- contacts -------------------------------------------------------------------------------------------------------
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("name", Text, nullable=False, default=""),
+    Column("groups", Text, nullable=False, default="[]", comment="JSON array of names"),
+    Column("state", SmallInteger, nullable=False, default=0, comment="domain/subscriptions.py"),
+    Column("approved", Boolean, nullable=False, default=False),
+    Column("listed", Boolean, nullable=False, default=False, comment="false: only asked, or was removed"),
+    Column("version", BigInteger, nullable=False, default=0, comment="of the roster when the contact last changed"),
+    Column("request", LargeBinary, comment="the subscription request that waits for an answer"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+roster_version = Table(
+    "roster_version",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False, comment="changes after this version can still be told"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+last_activity = Table(
+    "last_activity",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, comment="when its last session became unavailable"),
+    Column("status", Text, nullable=False, default=""),
+    info={"owner": "homeserver.storage.activity"},
+)

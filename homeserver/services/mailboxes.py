@@ -1,0 +1,191 @@
+"""Mailboxes of the accounts: append, page, what waits for delivery, and the recognition of resent messages."""
+
+import re
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from typing import Final
+
+from homeserver.domain.accounts import Account
+from homeserver.domain.ids import IdSource
+from homeserver.domain.messages import Conversation, Entry, Message, Page, PageRequest, Stored, Then
+from homeserver.services.clock import Clock
+from homeserver.storage import mailboxes as sql
+from homeserver.storage.database import Database
+from homeserver.storage.log_index import LogRow
+
+Appended = Callable[[Stored | None, BaseException | None], None]
+"""Called on the loop after the commit: the message with its place, or the error and nothing was stored."""
+
+RESEND_SECONDS: Final = 3600.0
+_MOST_RESENDS: Final = 100_000
+_START_TAG: Final = re.compile(rb"<message(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+
+Resend = tuple[str, str, str, bytes]
+
+
+def digest(payload: bytes) -> bytes:
+    """What tells a resent payload from another: its content without the start tag, where the resource may differ."""
+    found = _START_TAG.match(payload)
+    return blake2b(payload[found.end() :] if found else payload, digest_size=16).digest()
+
+
+class Mailboxes:
+    """One per server. Open with `load` before the first message."""
+
+    def __init__(self, database: Database, ids: IdSource, clock: Clock) -> None:
+        self._database = database
+        self._commit = database.commit
+        self._ids = ids
+        self._clock = clock
+        self._resends: dict[Resend, int] = {}
+        self._ages: deque[tuple[float, Resend]] = deque()
+
+    async def load(self) -> None:
+        """Rebuild the set of recent messages from the log (threats, design rule 3)."""
+        now = self._clock.now()
+        since = int((now - RESEND_SECONDS) * 1e6)
+        for id_, sender, peer, origin, payload in await self._database.read(sql.recent_origins, since):
+            self._remember((sender, peer, origin, digest(payload)), id_, id_ / 1e6)
+
+    def append(
+        self, message: Message, sender: Account | None, recipient: Account | None, then: Appended | None = None
+    ) -> Stored:
+        """Queue a message for the log and return it with its id; ``then`` comes when it is durable.
+
+        ``sender`` and ``recipient`` are the local accounts that get an entry, None for a side without. A message
+        without ARCHIVE and KEEP is the caller's to send on without this. Where several nodes share a store the id may
+        be raised until the commit, so nothing may leave before ``then``.
+        """
+        now = self._clock.microseconds()
+        stored = Stored(self._ids.next(), now, message)
+        remote = None
+        if sender is None:
+            remote = message.sender.bare
+        elif recipient is None:
+            remote = message.to.bare
+        row = LogRow(
+            stored.id,
+            now,
+            sender.id if sender is not None else None,
+            recipient.id if recipient is not None else None,
+            remote,
+            message.kind,
+            message.treatment,
+            message.stanza_id,
+            message.origin_id,
+            message.payload,
+        )
+        key: Resend | None = None
+        if sender is not None and message.origin_id is not None:
+            key = (message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+            self._remember(key, stored.id, now / 1e6)
+        self._commit.append(row, partial(self._committed, stored, key, then))
+        return stored
+
+    def pass_by(self, message: Message, then: Appended) -> Stored:
+        """Give a message that is not stored its turn: ``then`` comes after everything queued before it is durable."""
+        stored = Stored(0, self._clock.microseconds(), message)
+        self._commit.follow(lambda error: then(None if error else stored, error))
+        return stored
+
+    def resent(self, message: Message, then: Appended) -> bool:
+        """Recognise a local client's resend of a message it sent within the last hour (same origin-id and content).
+
+        True: it is not to be stored again, and ``then`` comes with the first one's place when that is durable.
+        """
+        if message.origin_id is None:
+            return False
+        known = self.seen(message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        if known is None:
+            return False
+        first = Stored(known, known, message)
+        self._commit.follow(lambda error: then(None if error else first, error))
+        return True
+
+    def newest(self) -> int:
+        """The highest id given to any message of this server so far."""
+        return self._commit.last_id
+
+    def follow(self, then: Then) -> None:
+        """Call ``then`` when everything queued so far is durable; at once if nothing is pending."""
+        self._commit.follow(then)
+
+    def seen(self, sender_bare: str, to_bare: str, origin_id: str, payload_digest: bytes) -> int | None:
+        """The id of the same message sent within the last hour, else None. ``payload_digest`` is `digest` of it.
+
+        It may still be on its way to the store: acknowledge the resend from `GroupCommit.follow`.
+        """
+        self._forget_old(self._clock.now())
+        return self._resends.get((sender_bare, to_bare, origin_id, payload_digest))
+
+    async def page(self, account: Account, request: PageRequest) -> Page:
+        """A slice of the archive; everything whose ``then`` has been called is in it."""
+        return await self._database.read(sql.page, account.id, request, self._commit.view(account.id))
+
+    async def conversations(self, account: Account, before: int | None, limit: int) -> list[Conversation]:
+        """The newest entry with each peer, newest first, those below the id ``before``."""
+        view = self._commit.view(account.id)
+        return await self._database.read(sql.conversations, account.id, before, limit, view)
+
+    async def pending(self, account: Account, limit: int, after: int = 0) -> list[Entry]:
+        """The oldest entries above ``after`` that wait for delivery."""
+        return await self._database.read(sql.pending, account.id, after, limit, self._commit.view(account.id))
+
+    async def find(self, account: Account, id_: int) -> Entry | None:
+        """One entry of the archive."""
+        return await self._database.read(sql.entry_by_id, account.id, id_)
+
+    async def metadata(self, account: Account) -> tuple[Entry | None, Entry | None]:
+        """The oldest and the newest entry of the archive."""
+        return await self._database.read(sql.first_and_last, account.id, self._commit.view(account.id))
+
+    async def count(self, account: Account, peer: str | None = None) -> int:
+        """How many entries the archive holds, all or with one peer (bare JID)."""
+        return await self._database.read(sql.count, account.id, peer, self._commit.view(account.id))
+
+    async def settled(self, account: Account) -> int:
+        """The id up to which nothing waits for delivery, positions on their way to the store included."""
+        found = await self._database.read(sql.settled, account.id)
+        return max(found, self._commit.settling(account.id))
+
+    def settle(self, account: Account, id_: int, lazy: bool = False) -> None:
+        """Note that nothing up to ``id_`` waits for delivery; a lazy note may be a second late in the store."""
+        self._commit.settle(account.id, id_, lazy)
+
+    async def purge_before(self, before: int, limit: int = 1000) -> int:
+        """Remove up to ``limit`` messages older than the id ``before`` and not waiting; return how many went."""
+        return await self._database.write(sql.purge_before, before, limit)
+
+    async def purge(self, account: Account) -> None:
+        """Remove everything the account holds."""
+        await self._database.write(sql.purge_owner, account.id)
+
+    def _committed(
+        self, stored: Stored, key: Resend | None, then: Appended | None, error: BaseException | None, /
+    ) -> None:
+        if error is not None:
+            if key is not None and self._resends.get(key) == stored.id:
+                del self._resends[key]
+            if then is not None:
+                then(None, error)
+            return
+        raised = self._commit.raised
+        if raised and stored.id in raised:
+            stored.id = raised[stored.id]
+            if key is not None:
+                self._resends[key] = stored.id
+        if then is not None:
+            then(stored, None)
+
+    def _remember(self, key: Resend, id_: int, at: float) -> None:
+        if len(self._ages) >= _MOST_RESENDS:
+            self._resends.pop(self._ages.popleft()[1], None)
+        self._resends[key] = id_
+        self._ages.append((at, key))
+
+    def _forget_old(self, now: float) -> None:
+        limit = now - RESEND_SECONDS
+        while self._ages and self._ages[0][0] < limit:
+            self._resends.pop(self._ages.popleft()[1], None)

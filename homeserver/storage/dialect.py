@@ -1,0 +1,80 @@
+"""The few places where SQLite and PostgreSQL need different text."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Table
+from sqlalchemy.dialects import postgresql
+
+_SQLITE_VARIABLES: Final = 32_000
+_LARGEST_CHUNK: Final = 512
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+Row = Sequence[Any]
+
+
+def is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+class Bulk:
+    """One statement over many rows: ``before <rows> after``.
+
+    SQLite gets ``VALUES (..),(..)`` in chunks whose sizes are powers of two, so that few texts exist and each stays
+    prepared; PostgreSQL gets one ``unnest`` of arrays, one text for every size (hot_path: the cheapest on each).
+    """
+
+    def __init__(self, columns: Sequence[Column[Any]], before: str, after: str = "") -> None:
+        self._before = before
+        self._after = after
+        self._one = "(" + ",".join("?" * len(columns)) + ")"
+        limit = min(_LARGEST_CHUNK, _SQLITE_VARIABLES // len(columns))
+        self._largest = 1 << (limit.bit_length() - 1)
+        arrays = ",".join(
+            f"${place}::{column.type.compile(dialect=_POSTGRESQL)}[]" for place, column in enumerate(columns, start=1)
+        )
+        self._unnest = f"{before} SELECT * FROM unnest({arrays}) {after}"  # noqa: S608
+        self._values: Callable[[int], str] = lru_cache(maxsize=64)(self._text)
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Execute for ``rows``, each a sequence in the order of the columns. No rows: nothing happens."""
+        if not rows:
+            return
+        if not is_sqlite(connection):
+            connection.exec_driver_sql(self._unnest, tuple(list(column) for column in zip(*rows, strict=True)))
+            return
+        start, left = 0, len(rows)
+        while left:
+            size = self._largest if left >= self._largest else 1 << (left.bit_length() - 1)
+            chunk = rows[start : start + size]
+            connection.exec_driver_sql(self._values(size), tuple(chain.from_iterable(chunk)))
+            start += size
+            left -= size
+
+    def _text(self, rows: int) -> str:
+        return f"{self._before} VALUES {','.join([self._one] * rows)} {self._after}"
+
+
+def insert(table: Table, columns: Sequence[Column[Any]] | None = None, after: str = "") -> Bulk:
+    """A bulk INSERT into ``table``; ``after`` is its ON CONFLICT clause."""
+    chosen = list(columns if columns is not None else table.columns)
+    names = ",".join(f'"{column.name}"' for column in chosen)
+    return Bulk(chosen, f'INSERT INTO "{table.name}" ({names})', after)
+
+
+def update(table: Table, key: Column[Any], changed: Sequence[Column[Any]]) -> Bulk:
+    """A bulk UPDATE of rows found by ``key``: rows are (key, *changed); keys that do not exist are passed over."""
+    names = ",".join(["key", *(column.name for column in changed)])
+    sets = ",".join(f'"{column.name}" = v."{column.name}"' for column in changed)
+    return Bulk(
+        [key, *changed],
+        f"WITH v({names}) AS (",
+        f') UPDATE "{table.name}" SET {sets} FROM v WHERE "{table.name}"."{key.name}" = v.key',  # noqa: S608
+    )
+
+
+def greatest(connection: Connection) -> str:
+    """The name of the scalar function for the larger of two values."""
+    return "max" if is_sqlite(connection) else "greatest"

@@ -1,0 +1,80 @@
+"""Engines for SQLite and PostgreSQL, set up the one way Parley uses them."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+BUSY_SECONDS: Final = 10.0
+"""How long a writer waits for another process (the command line) before its transaction fails."""
+
+
+def create_private(path: Path) -> None:
+    """Create the SQLite file with mode 0600 before SQLite does; its -wal and -shm files take the mode from it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.chmod(path, 0o600)
+
+
+def sqlite_engine(path: Path, synchronous: str, read_only: bool) -> Engine:
+    """A sync engine; every user keeps its own connection. Writers begin IMMEDIATE, readers DEFERRED."""
+    url = make_url("sqlite+pysqlite://").set(database=str(path))
+    engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False, "cached_statements": 512})
+    _prepare(engine, synchronous, read_only)
+    return engine
+
+
+def sqlite_async_engine(path: Path, synchronous: str) -> AsyncEngine:
+    """The aiosqlite engine of the slow path: one connection, kept open."""
+    url = make_url("sqlite+aiosqlite://").set(database=str(path))
+    engine = create_async_engine(url, pool_size=1, max_overflow=0)
+    _prepare(engine.sync_engine, synchronous, read_only=False)
+    return engine
+
+
+def postgresql_url(url: str) -> str:
+    """``postgresql://...`` with our driver named; the rest is kept, the password too."""
+    made = make_url(url)
+    return made.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+def postgresql_engine(url: str, size: int, read_only: bool = False, check: bool = True) -> AsyncEngine:
+    """An asyncpg engine. Readers see one snapshot per read; ``check`` tries a pooled connection before its use."""
+    options: dict[str, Any] = {}
+    if read_only:
+        options["isolation_level"] = "REPEATABLE READ"
+    return create_async_engine(
+        postgresql_url(url),
+        pool_size=size,
+        max_overflow=0,
+        pool_pre_ping=check,
+        connect_args={"server_settings": {"application_name": "parley", "synchronous_commit": "on"}},
+        **options,
+    )
+
+
+def _prepare(engine: Engine, synchronous: str, read_only: bool) -> None:
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # The driver must not open transactions by its own guess: they are begun below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+        if not read_only:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={'NORMAL' if synchronous == 'normal' else 'FULL'}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute("PRAGMA cache_size=-16000")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Any) -> None:
+        connection.exec_driver_sql(begin)

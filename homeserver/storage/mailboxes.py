@@ -1,0 +1,305 @@
+"""Mailboxes: every local account's view of the message log.
+
+All functions take a connection first. Those that list entries also take a `log_index.View`, made on the loop before the
+read, so that rows without entries yet are seen too.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from homeserver.domain.messages import Conversation, Direction, Entry, Kind, Page, PageRequest, Treatment
+from homeserver.storage.log_index import View
+from homeserver.storage.schema import account, address, conversation, entry, log, log_state, mailbox
+
+_TAIL_CHUNK: Final = 200
+_COLUMNS: Final = (log.c.id, log.c.at, log.c.sender, log.c.recipient, log.c.kind, log.c.stanza_id, log.c.payload)
+_ARCHIVED: Final = log.c.treatment.bitwise_and(Treatment.ARCHIVE.value) != 0
+_KEPT: Final = log.c.treatment.bitwise_and(Treatment.KEEP.value) != 0
+_KINDS: Final = {kind.value: kind for kind in Kind}
+
+Bounds = tuple[int, int]
+"""Lowest and highest id, both inclusive."""
+
+
+def page(connection: Connection, owner: int, request: PageRequest, view: View) -> Page:
+    """A slice of the owner's archive, oldest first (XEP-0313 s4).
+
+    An id is never below the time of its message, so times become bounds of ids and an exact check.
+    """
+    if request.ids is not None:
+        return Page(_found(connection, owner, request.ids, [_ARCHIVED]), complete=True)
+    wanted = request.limit + 1
+    checks = [_ARCHIVED]
+    low, high = 0, 2**62
+    if request.after is not None:
+        low = request.after + 1
+    if request.before is not None:
+        high = request.before - 1
+    if request.start is not None:
+        low = max(low, request.start)
+        checks.append(log.c.at >= request.start)
+    if request.end is not None:
+        lead = connection.execute(select(log_state.c.lead)).scalar_one()
+        high = min(high, request.end + max(lead, 0)) if not view.tail else high
+        checks.append(log.c.at <= request.end)
+    tail = _tail_ids(connection, view, request.peer, (low, high))
+    bounds = (low, min(high, view.through))
+    found: list[Entry] = []
+    if request.backwards:
+        found = _from_tail(connection, owner, tail[::-1], checks, wanted)
+        if len(found) < wanted:
+            found += _indexed(connection, owner, bounds, checks, wanted - len(found), peer=request.peer, backwards=True)
+    else:
+        found = _indexed(connection, owner, bounds, checks, wanted, peer=request.peer, backwards=False)
+        if len(found) < wanted:
+            found += _from_tail(connection, owner, tail, checks, wanted - len(found))
+    complete = len(found) < wanted
+    found = found[: request.limit]
+    return Page(found[::-1] if request.backwards else found, complete)
+
+
+def pending(connection: Connection, owner: int, after: int, limit: int, view: View) -> list[Entry]:
+    """Entries that wait for delivery, oldest first: received with `Treatment.KEEP`, above ``after`` and settled."""
+    low = max(after, settled(connection, owner), view.settling) + 1
+    checks = [_KEPT, log.c.recipient == owner]
+    found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
+    if len(found) < limit:
+        tail = _tail_ids(connection, view, None, (low, 2**62))
+        found += _from_tail(connection, owner, tail, checks, limit - len(found))
+    return found
+
+
+def conversations(connection: Connection, owner: int, before: int | None, limit: int, view: View) -> list[Conversation]:
+    """The newest entry with each peer, newest first; ``before`` is the id of the last one of the page before."""
+    newest: dict[str, int] = {}
+    for ids in _chunks([id_ for id_, _ in view.tail]):
+        query = _rows(owner, ids).where(_ARCHIVED).with_only_columns(log.c.id, _PEER)
+        newest.update((peer, id_) for id_, peer in connection.execute(query))
+    query = (
+        select(address.c.jid, conversation.c.last_id)
+        .join(address, address.c.id == conversation.c.peer)
+        .where(conversation.c.owner == owner)
+        .order_by(conversation.c.last_id.desc())
+        .limit(limit + len(newest))
+    )
+    if before is not None:
+        query = query.where(conversation.c.last_id < before)
+    merged: dict[str, int] = dict(tuple(row) for row in connection.execute(query))
+    for peer, last in newest.items():
+        merged[peer] = max(last, merged.get(peer, 0))
+    chosen = sorted(((last, peer) for peer, last in merged.items() if before is None or last < before), reverse=True)
+    entries = {found.id: found for found in _found(connection, owner, [last for last, _ in chosen[:limit]], [])}
+    return [Conversation(peer, entries[last]) for last, peer in chosen[:limit] if last in entries]
+
+
+def entry_by_id(connection: Connection, owner: int, id_: int) -> Entry | None:
+    """One entry of the owner's archive."""
+    found = _found(connection, owner, [id_], [_ARCHIVED])
+    return found[0] if found else None
+
+
+def first_and_last(connection: Connection, owner: int, view: View) -> tuple[Entry | None, Entry | None]:
+    """The oldest and the newest entry of the owner's archive (XEP-0313 s4.1 metadata)."""
+    first = page(connection, owner, PageRequest(limit=1), view).entries
+    last = page(connection, owner, PageRequest(limit=1, backwards=True), view).entries
+    return (first[0] if first else None, last[0] if last else None)
+
+
+def count(connection: Connection, owner: int, peer: str | None, view: View) -> int:
+    """How many entries the owner has, with one peer or with all (XEP-0059 s2.6)."""
+    query = (
+        select(func.count())
+        .select_from(entry.join(log, log.c.id == entry.c.id))
+        .where(entry.c.owner == owner, entry.c.id <= view.through, _ARCHIVED)
+    )
+    if peer is not None:
+        query = query.where(entry.c.peer == _address_of(peer))
+    total: int = connection.execute(query).scalar_one()
+    for ids in _chunks(_tail_ids(connection, view, peer, (0, 2**62))):
+        total += connection.execute(
+            select(func.count()).select_from(log).where(log.c.id.in_(_expanding(ids)), _ARCHIVED)
+        ).scalar_one()
+    return total
+
+
+def settled(connection: Connection, owner: int) -> int:
+    """The id up to which nothing waits for the owner, 0 at first."""
+    found = connection.execute(select(mailbox.c.settled).where(mailbox.c.account == owner)).scalar_one_or_none()
+    return found if found is not None else 0
+
+
+def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, str, str, bytes]]:
+    """Messages with an origin-id and an id above ``since``: (id, sender's bare JID, peer's, origin-id, payload).
+
+    Only those of local senders, oldest first; for the recognition of resends after a restart.
+    """
+    sender, recipient = account.alias("sender"), account.alias("recipient")
+    query = (
+        select(log.c.id, sender.c.jid, func.coalesce(recipient.c.jid, log.c.remote, ""), log.c.origin_id, log.c.payload)
+        .join(sender, sender.c.id == log.c.sender)
+        .outerjoin(recipient, recipient.c.id == log.c.recipient)
+        .where(log.c.id > since, log.c.origin_id.is_not(None))
+        .order_by(log.c.id)
+    )
+    return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in connection.execute(query)]
+
+
+def purge_before(connection: Connection, before: int, limit: int = 1000, keep_waiting: bool = True) -> int:
+    """Remove up to ``limit`` of the oldest messages with an id below ``before``; return how many.
+
+    With ``keep_waiting`` those still waiting for a recipient stay. Call again until it returns 0.
+    """
+    checks: list[ColumnElement[bool]] = [
+        log.c.id < before,
+        log.c.id <= select(log_state.c.indexed_through).scalar_subquery(),
+    ]
+    if connection.dialect.name != "sqlite":
+        checks.pop()
+    if keep_waiting:
+        reached = select(mailbox.c.settled).where(mailbox.c.account == log.c.recipient).scalar_subquery()
+        checks.append(
+            or_(log.c.recipient.is_(None), log.c.treatment.bitwise_and(2) == 0, log.c.id <= func.coalesce(reached, 0))
+        )
+    query = select(log.c.id, log.c.sender, log.c.recipient).where(*checks).order_by(log.c.id).limit(limit)
+    rows = connection.execute(query).all()
+    if not rows:
+        return 0
+    pairs = sorted({(owner, id_) for id_, *owners in rows for owner in owners if owner is not None})
+    connection.execute(
+        delete(entry).where(entry.c.owner == bindparam("whose"), entry.c.id == bindparam("which")),
+        [{"whose": owner, "which": id_} for owner, id_ in pairs],
+    )
+    for ids in _chunks([id_ for id_, *_ in rows]):
+        connection.execute(delete(log).where(log.c.id.in_(_expanding(ids))))
+    _mend_conversations(connection, {owner for owner, _ in pairs}, rows[-1][0])
+    return len(rows)
+
+
+def purge_owner(connection: Connection, owner: int) -> None:
+    """Remove everything the owner holds; messages stay for the other side that holds them too."""
+    name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
+    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient.is_(None)))
+    connection.execute(delete(log).where(log.c.recipient == owner, log.c.sender.is_(None)))
+    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient == owner))
+    connection.execute(update(log).where(log.c.sender == owner).values(sender=None, remote=name))
+    connection.execute(update(log).where(log.c.recipient == owner).values(recipient=None, remote=name))
+    connection.execute(delete(entry).where(entry.c.owner == owner))
+    connection.execute(delete(conversation).where(conversation.c.owner == owner))
+    connection.execute(delete(mailbox).where(mailbox.c.account == owner))
+
+
+def _mend_conversations(connection: Connection, owners: Iterable[int], through: int) -> None:
+    """Drop conversations whose newest entry was removed: an older one is gone too, unless it waits for its recipient."""
+    newest = (
+        select(func.max(entry.c.id))
+        .where(entry.c.owner == conversation.c.owner, entry.c.peer == conversation.c.peer)
+        .correlate(conversation)
+        .scalar_subquery()
+    )
+    touched = and_(conversation.c.owner.in_(_expanding(sorted(owners))), conversation.c.last_id <= through)
+    connection.execute(update(conversation).where(touched).values(last_id=func.coalesce(newest, 0)))
+    connection.execute(delete(conversation).where(touched, conversation.c.last_id == 0))
+
+
+_local = account.alias("local")
+_PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
+
+
+def _rows(owner: int, ids: Sequence[int]) -> Select[Any]:
+    """Rows of the log with these ids that the owner holds, oldest first, whether they have entries or not."""
+    other = case((log.c.sender == owner, log.c.recipient), else_=log.c.sender)
+    return (
+        select(*_COLUMNS, _PEER)
+        .select_from(log.outerjoin(_local, _local.c.id == other))
+        .where(log.c.id.in_(_expanding(ids)), or_(log.c.sender == owner, log.c.recipient == owner))
+        .order_by(log.c.id)
+    )
+
+
+def _indexed(
+    connection: Connection,
+    owner: int,
+    bounds: Bounds,
+    checks: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    peer: str | None,
+    backwards: bool,
+) -> list[Entry]:
+    query = (
+        select(*_COLUMNS, address.c.jid.label("peer"))
+        .select_from(entry.join(log, log.c.id == entry.c.id).join(address, address.c.id == entry.c.peer))
+        .where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
+        .order_by(entry.c.id.desc() if backwards else entry.c.id)
+        .limit(limit)
+    )
+    if peer is not None:
+        query = query.where(entry.c.peer == _address_of(peer))
+    return [_entry(owner, row) for row in connection.execute(query)]
+
+
+def _from_tail(
+    connection: Connection, owner: int, ids: Sequence[int], checks: Sequence[ColumnElement[bool]], limit: int
+) -> list[Entry]:
+    """The first ``limit`` of these that pass the checks, in the order given (up or down)."""
+    found: list[Entry] = []
+    for chunk in _chunks(ids):
+        part = _found(connection, owner, chunk, checks)
+        found += part[::-1] if chunk[0] > chunk[-1] else part
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _found(
+    connection: Connection, owner: int, ids: Sequence[int], checks: Sequence[ColumnElement[bool]]
+) -> list[Entry]:
+    found: list[Entry] = []
+    for chunk in _chunks(ids):
+        found += [_entry(owner, row) for row in connection.execute(_rows(owner, chunk).where(*checks))]
+    return found
+
+
+def _tail_ids(connection: Connection, view: View, peer: str | None, bounds: Bounds) -> list[int]:
+    if not view.tail:
+        return []
+    low, high = bounds
+    if peer is None:
+        return [id_ for id_, _ in view.tail if low <= id_ <= high]
+    known = connection.execute(select(account.c.id).where(account.c.jid == peer)).scalar_one_or_none()
+    return [id_ for id_, other in view.tail if low <= id_ <= high and other in (peer, known or -1)]
+
+
+def _address_of(peer: str) -> Any:
+    return select(address.c.id).where(address.c.jid == peer).scalar_subquery()
+
+
+def _expanding(ids: Sequence[int]) -> Any:
+    return bindparam(None, list(ids), expanding=True, unique=True)
+
+
+def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (ids[start : start + _TAIL_CHUNK] for start in range(0, len(ids), _TAIL_CHUNK))
+
+
+def _entry(owner: int, row: Any) -> Entry:
+    id_, at, sender, recipient, kind, stanza_id, payload, peer = row
+    if sender != owner:
+        direction = Direction.INCOMING
+    else:
+        direction = Direction.TO_SELF if recipient == owner else Direction.OUTGOING
+    return Entry(id_, at, peer, direction, _KINDS[kind], stanza_id, payload)
