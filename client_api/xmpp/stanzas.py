@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from homeserver.protocol.c2s import AckReceived, ClientState, StanzaReceived
+from homeserver.protocol.stream_events import AckReceived, StanzaReceived
 
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.session import XmppSession
@@ -75,10 +75,8 @@ class Stanzas:
     def acknowledged(self, session: XmppSession, event: AckReceived) -> None:
         """The client has handled what it was sent."""
         highest = session.acknowledged(event.released)
-        self._resumption.acknowledged(session, event.count, highest)
-
-    def state(self, connection: "Connection", session: XmppSession, event: ClientState) -> None:
-        """XEP-0352 s3; the stream holds back or lets go."""
+        if highest:
+            self._resumption.acknowledged(session, highest)
 
     async def _queued(self, waiting: Awaitable[None], session: XmppSession, position: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""

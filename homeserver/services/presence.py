@@ -143,7 +143,10 @@ class Presence:
     # --- for a local account ----------------------------------------------------------------------------------------
 
     def received(self, stanza: Stanza) -> None:
-        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3)."""
+        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3).
+
+        An error to the bare JID answers a subscription stanza (RFC 6121 s3.1.2).
+        """
         to = stanza.to
         if to is None:
             return
@@ -154,8 +157,6 @@ class Presence:
                 if parting:
                     self._forget(session, stanza.sender)
                 session.send(stanza)
-            return
-        if stanza.type == "error":
             return
         found = [session for session in self._sessions.of(to.bare) if session.presence is not None]
         if len(found) > 1:
@@ -185,16 +186,25 @@ class Presence:
         """Whether the account has an available session."""
         return any(session.presence is not None for session in self._sessions.of(account.jid.bare))
 
-    def is_visible(self, session: Session, asker: JID) -> bool:
-        """Whether ``asker`` may know that the session is there: the account itself, a subscriber, or someone the
-        session sent presence to (RFC 6121 s8.5.3.1)."""
-        if asker.bare == session.jid.bare:
+    def is_visible(self, jid: JID, asker: JID) -> bool:
+        """Whether ``asker`` may know of the session with that full JID: the account itself, a subscriber, or someone
+        the session sent presence to (RFC 6121 s8.5.3.1)."""
+        if asker.bare == jid.bare:
             return True
-        live = self._live.get(session)
-        if live is not None and (asker in live.directed or asker.to_bare() in live.directed):
+        session = self._sessions.find(jid)
+        live = None if session is None else self._live.get(session)
+        if session is None or live is None:
+            return False
+        if asker in live.directed or asker.to_bare() in live.directed:
             return True
-        roster = self._contacts.held(session.jid.bare)
-        return session.presence is not None and roster is not None and roster.shares_with(asker.bare)
+        return session.presence is not None and live.roster is not None and live.roster.shares_with(asker.bare)
+
+    async def may_see(self, account: Account, asker: JID) -> bool:
+        """Whether ``asker`` may know that the account exists and when it was there: the account itself and its
+        subscribers."""
+        if asker.bare == account.jid.bare:
+            return True
+        return (await self._contacts.roster(account)).shares_with(asker.bare)
 
     async def last_seen(self, account: Account) -> LastSeen | None:
         """When the account was last available; None if it never was. The caller checks who may know."""

@@ -87,7 +87,11 @@ class Dispatcher:
         if handler is None:
             self._refuse(stanza, BadRequest("Unknown type of presence"))
             return None
-        return self._guard(stanza, handler(session, stanza))
+        try:
+            return self._guard(stanza, handler(session, stanza))
+        except DomainError as refusal:
+            self._refuse(stanza, refusal)
+            return None
 
     def iq(self, session: Session, stanza: Stanza, respond: Callable[[bytes], None] | None) -> Awaitable[None] | None:
         """Take a client's IQ: answer it, or pass it on."""
@@ -162,13 +166,13 @@ class Dispatcher:
         account = self._accounts.peek(to.bare)
         if isinstance(account, Unknown):
             return self._inbound_presence_later(stanza, to, handler)
-        if account is None:
-            return None  # RFC 6121 s8.5.1: presence for nobody is ignored
+        if account is None and stanza.type != "probe":
+            return None  # RFC 6121 s8.5.1: presence for nobody is ignored, but a probe is answered as by a stranger
         return handler(account, stanza)
 
     async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
         account = await self._accounts.find(to.bare)
-        if account is not None:
+        if account is not None or stanza.type == "probe":
             waiting = handler(account, stanza)
             if waiting is not None:
                 await waiting
