@@ -235,14 +235,23 @@ def parley_pair(
     such as a fault proxy in front of its https listener."""
     listeners = ports or {domain: Ports.free() for domain in domains}
 
-    def peer(domain: str) -> Peer:
+    def url(domain: str) -> str:
         port = (reach or {}).get(domain, listeners[domain].https)
-        return Peer(domain, f"https://{HOST}:{port}{FEDERATION_PATH}", authority.ca_file)
+        return f"https://{HOST}:{port}{FEDERATION_PATH}"
 
     def node(own: str, other: str) -> ParleyServer:
+        # what is signed is the public URL: behind a proxy, a node must know itself by the proxy's address
+        settings = {name: dict(keys) for name, keys in (extra or {}).items()}
+        settings.setdefault("federation", {}).setdefault("url", url(own))
         return ParleyServer(
-            folder / own, authority, names, domain=own, security=security, ports=listeners[own], peers=[peer(other)],
-            extra=extra,
-        )  # fmt: skip
+            folder / own,
+            authority,
+            names,
+            domain=own,
+            security=security,
+            ports=listeners[own],
+            peers=[Peer(other, url(other), authority.ca_file)],
+            extra=settings,
+        )
 
     return node(*domains), node(*reversed(domains))
