@@ -124,7 +124,9 @@ class Storm:
 
     def _enlist(self, side: int, server: Server, account: Account) -> None:
         if account.local in RECEIVERS:
-            observer = Observer(message=self._receive(account.jid), confirmed=self._ledger.confirmed)
+            observer = Observer(
+                message=self._receive(account.jid), confirmed=self._ledger.confirmed, covered=self._ledger.covered
+            )
             silent = account.local == "silent"
             client = ManagedClient(server.endpoint, account, observer, acks=not silent)
             self._receivers[account.local].append(client)
