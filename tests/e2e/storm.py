@@ -25,6 +25,7 @@ from tests.kit.authority import Authority
 from tests.kit.checker import Key, Ledger, Verdict
 from tests.kit.managed import ManagedClient, Observer
 from tests.kit.node import ParleyServer, parley_pair
+from tests.kit.postgres import Cluster, cluster
 from tests.kit.prosody import ProsodyServer, prosody_pair
 from tests.kit.server import Account, Security, Server
 
@@ -325,14 +326,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _servers(options: argparse.Namespace, folder: Path) -> Sequence[Server]:
+def _servers(options: argparse.Namespace, folder: Path, postgres: Cluster | None) -> Sequence[Server]:
     authority = Authority(folder)
     names = account_names(options.senders)
     security: Security = options.security
     if options.server == "parley":
         if options.federated:
             return parley_pair(folder, authority, names, security=security)
-        return [ParleyServer(folder, authority, names, security=security)]
+        storage = {} if postgres is None else {"storage": {"url": postgres.url("storm")}}
+        return [ParleyServer(folder, authority, names, security=security, extra=storage)]
     if options.federated:
         return prosody_pair(folder, authority, names, archive=not options.no_mam)
     return [ProsodyServer(folder, authority, names, security=security, archive=not options.no_mam)]
@@ -344,6 +346,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="blows to each server")
     parser.add_argument("--signal", choices=("kill", "term"), default="kill", help="how a single server ends")
     parser.add_argument("--federated", action="store_true", help="two servers")
+    parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite", help="of a single Parley")
     parser.add_argument("--down", type=float, default=60.0, help="seconds one of a pair is once away")
     parser.add_argument("--frozen", type=float, default=15.0, help="seconds the other is once frozen")
     parser.add_argument("--no-mam", action="store_true", help="clients that know no archive")
@@ -356,8 +359,11 @@ def _options() -> argparse.Namespace:
 
 
 async def _main(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix="storm") as folder:
-        servers = _servers(options, Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="storm") as folder,
+        cluster() if options.storage == "postgres" else contextlib.nullcontext() as postgres,
+    ):
+        servers = _servers(options, Path(folder), postgres)
         try:
             outcome = await Storm(servers, _plan(options), say=print).run()
         finally:
