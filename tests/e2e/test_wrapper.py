@@ -82,7 +82,7 @@ def test_a_dead_builders_lock_is_taken_over(tree: Path, tmp_path: Path) -> None:
 
 def fake_python(folder: Path, version: str, *, has_venv: bool) -> Path:
     fake = folder / "fakepython"
-    old = f"print('{version}'); import sys; sys.exit({version.split('.') < '3.11'.split('.')})"
+    old = f"print('{version}'); import sys; sys.exit({version.split('.') < ['3', '11']})"
     fake.write_text(
         "#!/bin/sh\n"
         f'case "$2" in *version_info*) exec {sys.executable} -c "{old}";; '
