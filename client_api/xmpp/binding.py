@@ -13,7 +13,14 @@ from client_api.xmpp.negotiation import Negotiation
 from client_api.xmpp.resumption import Resumption, State
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.accounts import Account
-from homeserver.domain.errors import AccountDisabled, Conflict, DomainError, NotAuthorized, RateLimited, ResourceConstraint
+from homeserver.domain.errors import (
+    AccountDisabled,
+    Conflict,
+    DomainError,
+    NotAuthorized,
+    RateLimited,
+    ResourceConstraint,
+)
 from homeserver.protocol.jid import JID
 from homeserver.protocol.parser import XmlLimits, parse_document
 from homeserver.protocol.sm import SentQueue
@@ -123,10 +130,10 @@ class Binding:
         try:
             found = await self._negotiation.verifier(connection.peer, jid, event.hash_name)
         except RateLimited as refusal:
-            connection.stream.reject("temporary-auth-failure", refusal.text)
+            connection.process(connection.stream.reject("temporary-auth-failure", refusal.text))
             return
         connection.attempt = jid
-        connection.stream.verifier(found)
+        connection.process(connection.stream.verifier(found))
 
     async def _password(self, connection: "Connection", event: PasswordPresented) -> None:
         self.failed(connection)
@@ -135,45 +142,43 @@ class Binding:
             await self._negotiation.check_password(connection.peer, jid, event.password)
         except NotAuthorized:
             self._negotiation.failed(connection.peer, jid)
-            connection.stream.password_result(False)
+            connection.process(connection.stream.password_result(False))
         except (RateLimited, ResourceConstraint) as refusal:
-            connection.stream.reject("temporary-auth-failure", refusal.text)
+            connection.process(connection.stream.reject("temporary-auth-failure", refusal.text))
         else:
-            connection.stream.password_result(True)
+            connection.process(connection.stream.password_result(True))
 
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
-            connection.account = await self._negotiation.proven(event.account)
+            connection.known(await self._negotiation.proven(event.account))
         except AccountDisabled:
-            connection.stream.reject("account-disabled")
+            connection.process(connection.stream.reject("account-disabled"))
         except NotAuthorized:
-            connection.stream.reject("not-authorized")
+            connection.process(connection.stream.reject("not-authorized"))
         else:
-            connection.stream.accept()
+            connection.process(connection.stream.accept())
 
     # --- a new session ------------------------------------------------------------------------------------------------
 
     def _bind(self, connection: "Connection", event: BindRequested) -> None:
         account = self._account(connection)
-        if event.is_bind2:
-            resource = self._negotiation.tagged_resource(event.tag)
-        else:
-            resource = event.resource or self._negotiation.resource("")
+        resource = event.resource or self._negotiation.resource(event.tag)
         session = self._make(account, account.jid.with_resource(resource), connection.lang)
         session.wants_copies = event.wants_carbons
         session.uses_archive = event.is_bind2
         session.device = event.user_agent.id if event.user_agent is not None else None
-        session.link = connection
         try:
             self._sessions.bind(session)
         except Conflict:
-            connection.stream.bind_failed("conflict")
+            connection.process(connection.stream.bind_failed("conflict"))
         except ResourceConstraint:
-            connection.stream.bind_failed("resource-constraint")
+            connection.process(connection.stream.bind_failed("resource-constraint"))
         else:
             connection.session = session
-            connection.stream.bound(session.jid)
+            events = connection.stream.bound(session.jid)
+            session.link = connection
+            connection.process(events)
 
     async def _enable(self, connection: "Connection", event: SmEnableRequested) -> None:
         session = connection.session
@@ -182,9 +187,9 @@ class Binding:
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
         if event.resume and self._resumption.seconds > 0:
             stream = await self._resumption.enable(session)
-            connection.stream.enabled(session.queue, stream, int(self._resumption.seconds))
+            connection.process(connection.stream.enabled(session.queue, stream, int(self._resumption.seconds)))
         else:
-            connection.stream.enabled(session.queue, None, None)
+            connection.process(connection.stream.enabled(session.queue, None, None))
 
     # --- an old session -----------------------------------------------------------------------------------------------
 
@@ -196,7 +201,7 @@ class Binding:
             return
         saved = await self._resumption.load(event.previd, account)
         if saved is None:
-            connection.stream.resume_failed("item-not-found")
+            connection.process(connection.stream.resume_failed("item-not-found"))
             return
         self._rebuild(connection, account, event, *saved)
 
@@ -206,21 +211,13 @@ class Binding:
         session.link = None
         if old is not None:
             old.cut()
-        await self._resumption.settled()
+        await self._resumption.durable()
         queue = session.queue
         if queue is None or session.stream is None:
-            connection.stream.resume_failed("item-not-found")
+            connection.process(connection.stream.resume_failed("item-not-found"))
             return
         self._resumption.returned(session)
-        connection.session = session
-        session.link = connection
-        released = connection.stream.resumed(queue, event.h, session.received)
-        if released is None:
-            connection.session = None
-            session.link = None
-            self._resumption.end(session)
-            return
-        self._resumption.acknowledged(session, session.acknowledged(released))
+        self._attach(connection, session, queue, event)
 
     def _rebuild(
         self, connection: "Connection", account: Account, event: ResumeRequested, saved: ResumableStream, state: State
@@ -236,20 +233,24 @@ class Binding:
         session.device = state.device
         session.received = saved.received
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
-        session.link = connection
         try:
             self._sessions.bind(session)
         except DomainError:
-            connection.stream.resume_failed("item-not-found")
+            connection.process(connection.stream.resume_failed("item-not-found"))
             return
         self._resumption.adopt(session, saved.id)
-        connection.session = session
-        connection.stream.resumed(session.queue, event.h, saved.received)
+        self._attach(connection, session, session.queue, event)
         session.priority = state.priority
         self._delivery.returned(session, saved.position, saved.resource)
         if state.presence:
             element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
+
+    def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
+        connection.session = session
+        session.link = connection
+        events = connection.stream.resumed(session.jid, event.previd, event.h, session.received, queue)
+        connection.process(events)
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
         return XmppSession(account, jid, lang, self._delivery, self._presence, self._resumption.end)
@@ -259,5 +260,3 @@ class Binding:
         if connection.account is None:
             raise NotAuthorized
         return connection.account
-
-

@@ -116,6 +116,12 @@ class Resumption:
         self.changed(session)
         self._away[session] = asyncio.get_running_loop().call_later(self.seconds, self.end, session)
 
+    async def durable(self) -> None:
+        """Returns when everything clients sent so far is durable and counted."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._mailboxes.follow(lambda _error: None if done.done() else done.set_result(None))
+        await done
+
     def returned(self, session: XmppSession) -> None:
         """A new connection took the session over."""
         timer = self._away.pop(session, None)
@@ -147,7 +153,5 @@ class Resumption:
     def _state(session: XmppSession) -> bytes:
         presence = "" if session.presence is None else session.presence.encode().decode()
         return msgspec.json.encode(
-            State(
-                session.lang, session.wants_copies, session.wants_roster, session.priority, presence, session.device
-            )
+            State(session.lang, session.wants_copies, session.wants_roster, session.priority, presence, session.device)
         )

@@ -44,7 +44,7 @@ class Stanzas:
             to = JID.parse(text) if text else None
         except InvalidJID:
             self._refuse(session, Stanza(element, session.jid, None), StanzaError("jid-malformed"), text)
-            self._done(connection, session, event.position, None)
+            self._done(connection, session, event.position)
             return None
         tag = element.tag
         if tag == MESSAGE:
@@ -53,8 +53,8 @@ class Stanzas:
             then = partial(self._stored, connection, session, event)
             waiting = self._dispatcher.message(session, element, event.raw, to, session.start, then)
             if waiting is not None:
-                return self._queued(waiting, session, event.position)
-            session.received = event.position
+                return self._queued(waiting, session, connection.stream.count(event.position))
+            session.received = connection.stream.count(event.position)
             self._resumption.handled(session)
             return None
         stanza = Stanza(element, session.jid, to)
@@ -63,7 +63,7 @@ class Stanzas:
         else:
             waiting = self._dispatcher.presence(session, stanza)
         if waiting is None:
-            self._done(connection, session, event.position, None)
+            self._done(connection, session, event.position)
             return None
         return self._after(waiting, connection, session, event.position)
 
@@ -78,20 +78,21 @@ class Stanzas:
         if highest:
             self._resumption.acknowledged(session, highest)
 
-    async def _queued(self, waiting: Awaitable[None], session: XmppSession, position: int) -> None:
+    async def _queued(self, waiting: Awaitable[None], session: XmppSession, count: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""
         await waiting
-        session.received = position
+        session.received = count
         self._resumption.handled(session)
 
     async def _after(
         self, waiting: Awaitable[None], connection: "Connection", session: XmppSession, position: int
     ) -> None:
         await waiting
-        self._done(connection, session, position, None)
+        self._done(connection, session, position)
 
-    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
-        session.received = position
+    @staticmethod
+    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
+        session.received = connection.stream.count(position)
         connection.stream.handled(position)
 
     def _stored(

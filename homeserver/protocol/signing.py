@@ -2,8 +2,8 @@
 
 Nothing here is negotiated. A request and an answer each have exactly one way to be signed, and `read_request` and
 `read_answer` accept the canonical serialisation (RFC 8941 s4.1) of that one way and nothing else: one signature with
-the label ``parley``, the covered components in the order below, the parameters in the order ``created``, ``expires``,
-``keyid``, ``alg``, ``tag``. Whatever a verifier would have to be lenient about is refused: a second header line of a
+the label ``parley``, the covered components in the order below, and the parameters ``created``, ``expires``, ``keyid``,
+``alg``, ``tag``, each once, in any order (libraries do not let their users choose it). Whatever a verifier would have to be lenient about is refused: a second header line of a
 covered name, folded lines, other labels beside ours, other algorithms. The bytes that are signed are the bytes that
 are parsed; no body is ever brought into a canonical form.
 
@@ -50,8 +50,9 @@ _REQUEST_LISTS: Final = {_inner_list(components): components for components in (
 _ANSWER_LIST: Final = '("@status" "content-digest" "@method";req "@target-uri";req "signature";key="parley";req)'
 
 _INPUT: Final = re.compile(
-    r"parley=(?P<list>\([^()]*\));created=(?P<created>[1-9][0-9]{0,14});expires=(?P<expires>[1-9][0-9]{0,14})"
-    r';keyid="(?P<keyid>[A-Za-z0-9._:-]{1,128})";alg="ed25519";tag="parley-federation"'
+    r"parley=(?P<list>\([^()]*\))"
+    r"(?:;created=(?P<created>[1-9][0-9]{0,14})|;expires=(?P<expires>[1-9][0-9]{0,14})"
+    r'|;keyid="(?P<keyid>[A-Za-z0-9._:-]{1,128})"|;alg="(?P<alg>ed25519)"|;tag="(?P<tag>parley-federation)"){5}'
 )
 _SIGNATURE: Final = re.compile(r"parley=(:[A-Za-z0-9+/]{86}==:)")
 _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -189,7 +190,7 @@ def read_request(method: str, target_uri: str, headers: Iterable[tuple[bytes, by
     `SignatureRefused`.
     """
     values = _single_values(headers)
-    match = _match(_INPUT, values, "signature-input")
+    match = _input(values)
     components = _REQUEST_LISTS.get(match["list"])
     if components is None:
         raise SignatureRefused("covers other components than the profile asks for")
@@ -227,7 +228,7 @@ def read_answer(
 ) -> AnswerSignature:
     """Read the signature of an answer and compare its digest. Raises `SignatureRefused`."""
     values = _single_values(headers)
-    match = _match(_INPUT, values, "signature-input")
+    match = _input(values)
     if match["list"] != _ANSWER_LIST:
         raise SignatureRefused("covers other components than the profile asks for")
     text = _match(_SIGNATURE, values, "signature")[1]
@@ -279,6 +280,14 @@ def _single_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             raise SignatureRefused(f"{name} is folded, padded or not ASCII")
         values[name] = value
     return values
+
+
+def _input(values: dict[str, str]) -> re.Match[str]:
+    match = _match(_INPUT, values, "signature-input")
+    # Five parameters of five kinds: none is missing exactly if none is there twice.
+    if None in match.groups():
+        raise SignatureRefused("a parameter is missing or there twice")
+    return match
 
 
 def _match(pattern: re.Pattern[str], values: dict[str, str], name: str) -> re.Match[str]:

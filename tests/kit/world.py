@@ -133,9 +133,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    path: Path, *, registration: str = "open", limits: ContactLimits | None = None
-) -> AsyncIterator[World]:
+async def world(path: Path, *, registration: str = "open", limits: ContactLimits | None = None) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
     async with open_database(Section(path)) as database:
