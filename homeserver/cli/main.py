@@ -44,7 +44,7 @@ def _version() -> str:
         return "from the source tree"
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="parley")
 def parley() -> None:
     """Parley, a federated chat homeserver."""
