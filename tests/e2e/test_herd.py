@@ -54,7 +54,7 @@ async def test_s52_logins_do_not_hold_up_others(make_node: MakeNode) -> None:
     async with wire(node.endpoint) as neighbour:
         await neighbour.login(node.domain, node.accounts[0])
         logins = asyncio.create_task(crowd(node, 3))
-        waits = []
+        waits: list[float] = []
         while not logins.done():
             begun = time.monotonic()
             await neighbour.ping(f"n{len(waits)}", timeout=10)
