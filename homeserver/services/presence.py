@@ -245,8 +245,6 @@ class Presence:
         for other in self._sessions.of(account.bare):
             if other.presence is not None:
                 other.send(own)
-                if is_new and other is not session:
-                    session.send(_addressed(other.presence, account))
         if is_new:
             self._gather(session, roster)
         took_messages, live.takes_messages = live.takes_messages, session.priority is not None and session.priority >= 0
@@ -263,8 +261,12 @@ class Presence:
                 await waiting
 
     def _gather(self, session: Session, roster: Roster) -> None:
-        """Give a new session its contacts' presence: from memory for those here, by probe for others (s4.3.1)."""
+        """Give a new session the presence of its account's others and of its contacts: from memory for those here, by
+        probe for those elsewhere (s4.3.1)."""
         account = session.account.jid
+        for other in self._sessions.of(account.bare):
+            if other.presence is not None and other is not session:
+                session.send(_addressed(other.presence, account))
         for jid in roster.subscriptions:
             if not self._router.is_local(jid.domain):
                 self._router.route(presence("probe", account, jid))
