@@ -28,6 +28,8 @@ BIND2: Final = "urn:xmpp:bind:0"
 STREAM_MANAGEMENT: Final = "urn:xmpp:sm:3"
 CLIENT_STATE: Final = "urn:xmpp:csi:0"
 STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"
+PRE_AUTHENTICATION: Final = "urn:xmpp:pars:0"
+INVITATION: Final = "urn:xmpp:ibr-token:0"
 
 # extensions
 DATA_FORM: Final = "jabber:x:data"
@@ -76,5 +78,6 @@ OFFLINE: Final = "msgoffline"
 # ours
 PARLEY_FEDERATION: Final = "urn:parley:federation:1"
 PARLEY_SERVER: Final = "urn:parley:server"
-PARLEY_JSON: Final = "urn:parley:json:1"
+PARLEY_FEDERATION_PROBLEM: Final = "urn:parley:federation:1:problem:"
 PARLEY_PROBLEM: Final = "urn:parley:problem:"
+PARLEY_JSON: Final = "urn:parley:json:1"

@@ -29,14 +29,15 @@ from tests.kit.prosody import ProsodyServer, prosody_pair
 from tests.kit.server import Account, Security, Server
 
 RECEIVERS: Final = ("online", "flapping", "silent", "offline")
-Action = Literal["kill", "term", "freeze"]
+Action = Literal["kill", "term", "freeze", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One blow to server number ``side``.
 
-    "kill" and "term" end it and start it again ``seconds`` later; "freeze" stops it for ``seconds``, then kills it.
+    "kill" and "term" end it and start it again ``seconds`` later; "freeze" stops it for ``seconds``, then kills it;
+    "wait" does nothing for ``seconds``: something else is in the way.
     """
 
     side: int
@@ -197,6 +198,9 @@ class Storm:
 
     async def _strike(self, fault: Fault) -> None:
         server = self._servers[fault.side]
+        if fault.action == "wait":
+            await asyncio.sleep(fault.seconds)
+            return
         if fault.action == "term":
             self._stops.append(await server.stop())
         elif fault.action == "freeze":

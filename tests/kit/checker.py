@@ -17,6 +17,9 @@ class Key:
     recipient: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.sender} to {self.recipient} number {self.number}"
+
     def body(self) -> str:
         """The text that carries the key."""
         return f"storm {self.sender} {self.recipient} {self.number}"

@@ -227,21 +227,31 @@ def parley_pair(
     *,
     domains: tuple[str, str] = ("one.example", "two.example"),
     security: Security = "starttls",
+    ports: Mapping[str, Ports] | None = None,
     reach: Mapping[str, int] | None = None,
     extra: Mapping[str, Mapping[str, str | int | bool]] | None = None,
 ) -> tuple[ParleyServer, ParleyServer]:
     """Two nodes with each other pinned. ``reach``: for a domain, the loopback port under which the other side reaches it,
     such as a fault proxy in front of its https listener."""
-    ports = {domain: Ports.free() for domain in domains}
+    listeners = ports or {domain: Ports.free() for domain in domains}
 
-    def peer(domain: str) -> Peer:
-        port = (reach or {}).get(domain, ports[domain].https)
-        return Peer(domain, f"https://{HOST}:{port}{FEDERATION_PATH}", authority.ca_file)
+    def url(domain: str) -> str:
+        port = (reach or {}).get(domain, listeners[domain].https)
+        return f"https://{HOST}:{port}{FEDERATION_PATH}"
 
     def node(own: str, other: str) -> ParleyServer:
+        # what is signed is the public URL: behind a proxy, a node must know itself by the proxy's address
+        settings = {name: dict(keys) for name, keys in (extra or {}).items()}
+        settings.setdefault("federation", {}).setdefault("url", url(own))
         return ParleyServer(
-            folder / own, authority, names, domain=own, security=security, ports=ports[own], peers=[peer(other)],
-            extra=extra,
-        )  # fmt: skip
+            folder / own,
+            authority,
+            names,
+            domain=own,
+            security=security,
+            ports=listeners[own],
+            peers=[Peer(other, url(other), authority.ca_file)],
+            extra=settings,
+        )
 
     return node(*domains), node(*reversed(domains))

@@ -26,7 +26,7 @@ def upgrade() -> None:
     op.create_table(
         "address",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID of somebody's peer"),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID of a peer that is no local account"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("jid"),
         info={"owner": "homeserver.storage.mailboxes"},
@@ -53,22 +53,31 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.group_commit"},
     )
     op.create_table(
-        "conversation",
-        sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False, comment="local account"),
-        sa.Column("peer", sa.Integer(), autoincrement=False, nullable=False, comment="of address"),
-        sa.Column("last_id", sa.BigInteger(), nullable=False, comment="newest entry of the owner with this peer"),
-        sa.PrimaryKeyConstraint("owner", "peer"),
-        info={"owner": "homeserver.storage.mailboxes"},
-        sqlite_with_rowid=False,
+        "destination",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False, comment="domain hosted here"),
+        sa.Column("domain", sa.Text(), nullable=False, comment="domain of the peer"),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("previous_epoch", sa.Text(), nullable=True),
+        sa.Column("named_until", sa.BigInteger(), nullable=False),
+        sa.Column("settled", sa.BigInteger(), nullable=False),
+        sa.Column("assigned", sa.BigInteger(), nullable=False),
+        sa.Column("assigned_id", sa.BigInteger(), nullable=False, comment="last outbox id that has a number"),
+        sa.Column("sent_id", sa.BigInteger(), nullable=False, comment="last outbox id that was ever in a signed batch"),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("retry_at", sa.Float(), nullable=False),
+        sa.Column("waiting_since", sa.Float(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("heard_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("origin", "domain"),
+        info={"owner": "homeserver.storage.outbox"},
     )
-    with op.batch_alter_table("conversation", schema=None) as batch_op:
-        batch_op.create_index("conversation_last", ["owner", "last_id"], unique=False)
-
     op.create_table(
         "entry",
         sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False, comment="local account"),
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False, comment="of the log"),
-        sa.Column("peer", sa.Integer(), nullable=False, comment="of address"),
+        sa.Column("peer", sa.Integer(), nullable=False, comment="local account, or minus the id of an address"),
         sa.PrimaryKeyConstraint("owner", "id"),
         info={"owner": "homeserver.storage.mailboxes"},
         sqlite_with_rowid=False,
@@ -112,6 +121,65 @@ def upgrade() -> None:
         sa.Column("settled", sa.BigInteger(), nullable=False, comment="everything up to this id needs no delivery"),
         sa.PrimaryKeyConstraint("account"),
         info={"owner": "homeserver.storage.mailboxes"},
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("destination", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False, comment="address that is told when it expires"),
+        sa.Column("stanza_id", sa.Text(), nullable=True),
+        sa.Column("log_id", sa.BigInteger(), nullable=True, comment="the stanza is in the log under this id, or null"),
+        sa.Column("payload", sa.LargeBinary(), nullable=True, comment="the stanza where it is not in the log"),
+        sa.Column("void", sa.Text(), nullable=True, comment="why a numbered row will not be sent, or null"),
+        sa.PrimaryKeyConstraint("destination", "id"),
+        info={"owner": "homeserver.storage.outbox"},
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "peer_batch",
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False, comment="highest number of the batch"),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column(
+            "ids", sa.Text(), nullable=False, comment="JSON array of the ids of its numbers, in order; empty for a void"
+        ),
+        sa.PrimaryKeyConstraint("origin", "destination", "epoch", "last"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_document",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("subdomains", sa.Text(), nullable=False, comment="JSON array"),
+        sa.Column(
+            "base", sa.Text(), nullable=True, comment="URL of its signed API; a domain that had one never falls back"
+        ),
+        sa.PrimaryKeyConstraint("domain"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_key",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("public", sa.LargeBinary(), nullable=False, comment="32 bytes, Ed25519"),
+        sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("not_after", sa.Float(), nullable=True, comment="end of its use, or null"),
+        sa.Column("first_seen", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", "key_id"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_state",
+        sa.Column("origin", sa.Text(), nullable=False, comment="domain of the peer"),
+        sa.Column("destination", sa.Text(), nullable=False, comment="domain hosted here"),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("highest", sa.BigInteger(), nullable=False),
+        sa.Column("rejected", sa.Text(), nullable=False, comment="JSON object: number to reason"),
+        sa.PrimaryKeyConstraint("origin", "destination"),
+        info={"owner": "homeserver.storage.peers"},
     )
     op.create_table(
         "secret",
@@ -284,6 +352,11 @@ def downgrade() -> None:
 
     op.drop_table("stream")
     op.drop_table("secret")
+    op.drop_table("peer_state")
+    op.drop_table("peer_key")
+    op.drop_table("peer_document")
+    op.drop_table("peer_batch")
+    op.drop_table("outbox")
     op.drop_table("mailbox")
     op.drop_table("log_state")
     op.drop_table("log")
@@ -291,10 +364,7 @@ def downgrade() -> None:
         batch_op.drop_index("entry_peer")
 
     op.drop_table("entry")
-    with op.batch_alter_table("conversation", schema=None) as batch_op:
-        batch_op.drop_index("conversation_last")
-
-    op.drop_table("conversation")
+    op.drop_table("destination")
     op.drop_table("commit_mark")
     with op.batch_alter_table("client_message", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_client_message_expires"))
