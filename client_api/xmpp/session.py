@@ -135,7 +135,7 @@ class XmppSession:
 
     def is_visible_to(self, asker: JID) -> bool:
         """Whether the other side may know that this session is there."""
-        return self._presence.is_visible(self, asker)
+        return self._presence.is_visible(self.jid, asker)
 
     def disconnect(self, condition: str, text: str = "") -> None:
         """End it for good."""

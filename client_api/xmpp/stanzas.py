@@ -90,7 +90,8 @@ class Stanzas:
         await waiting
         self._done(connection, session, position)
 
-    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
+    @staticmethod
+    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
         session.received = connection.stream.count(position)
         connection.stream.handled(position)
 

@@ -465,6 +465,15 @@ class ServerStream(Stream):
         """What `acknowledge` would say, not modulo; to be kept for a resumption."""
         return max(0, self._handled - (self._base or 0))
 
+    def count(self, position: int) -> int:
+        """What ``handled_count`` will be when everything up to ``position`` is handled."""
+        return max(0, position - (self._base or 0))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of this stream but what `data_to_send` has."""
+        return self.state is State.CLOSED
+
     def acknowledge(self) -> None:
         """Tell the client how far we are; nothing without stream management."""
         if self._base is not None and self.queue is not None:

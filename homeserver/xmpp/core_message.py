@@ -7,10 +7,11 @@ say is taken out: wrappers of copies and archive results, and stanza-ids in our 
 
 from typing import Final
 
+from homeserver.domain.errors import BadRequest
 from homeserver.domain.messages import Kind, Message, Treatment
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
-from homeserver.protocol.stanza import LANG
+from homeserver.protocol.stanza import LANG, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
@@ -81,7 +82,9 @@ class Reader:
         if traits & _ORIGIN:
             found = element.find(_ORIGIN_TAG)
             origin = None if found is None else found.get("id")
-        if (
+        if raw == b"":
+            payload = b""  # the caller has it
+        elif (
             raw is not None
             and not traits & _REWRITE
             and raw.startswith(_START)
@@ -94,6 +97,17 @@ class Reader:
         else:
             payload = self._rewrite(element, sender, to, start)
         return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
+
+    def read_from_peer(self, stanza: Stanza, payload: bytes | None) -> Message:
+        """Read a message whose sender a peer answers for; ``payload`` is its bytes where they may be kept as they are."""
+        sender, to, element = stanza.sender, stanza.to, stanza.element
+        if to is None:
+            raise BadRequest
+        if payload is not None and not any(_TRAITS.get(part.tag, 0) & _REWRITE for part in element):
+            message = self.read(element, b"", sender, to, b"", False)
+            message.payload = payload
+            return message
+        return self.read(element, None, sender, to, start_tag(sender, element.get(LANG, "")), False)
 
     def _rewrite(self, element: Element, sender: JID, to: JID, start: bytes) -> bytes:
         copy = Element(element.tag, {"from": str(sender), **element.attrib})
