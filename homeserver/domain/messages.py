@@ -1,6 +1,6 @@
 """Messages as the services see them, and what becomes of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Protocol
 
@@ -49,11 +49,13 @@ class Message:
 
 @dataclass(slots=True)
 class Stored:
-    """A message with its place: ``id`` is archive id and position, ``at`` microseconds since the epoch."""
+    """A message with its place: ``id`` is archive id and position (0 where it is not stored), ``at`` microseconds
+    since the epoch. ``rendered`` keeps its wire form per owner, so that many sessions cost one rendering."""
 
     id: int
     at: int
     message: Message
+    rendered: dict[str, bytes] = field(default_factory=dict)
 
 
 class Relation(IntEnum):

@@ -1,5 +1,6 @@
 """What services may ask of a live session, whatever face it has."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from homeserver.domain.accounts import Account
@@ -25,6 +26,15 @@ class Session(Protocol):
 
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
+
+    def oldest_unacknowledged(self) -> int | None:
+        """The lowest id it was given and has not acknowledged; None where there is none."""
+
+    def has_read(self, ids: Iterable[int]) -> None:
+        """Note what it read from the archive before it became available, so that it is not given that twice."""
+
+    def is_visible_to(self, asker: JID) -> bool:
+        """Whether the other side may know that it is there: a subscription or directed presence (RFC 6121 s8.5.3.1)."""
 
     def send(self, stanza: Stanza) -> None:
         """Take a presence, an IQ or a message that is not stored."""

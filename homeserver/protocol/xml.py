@@ -7,7 +7,7 @@ namespaces without inventing prefixes for elements, and costs a seventh.
 
 from collections.abc import Iterable
 from typing import Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, fromstring
 
 from homeserver.protocol import namespaces as ns
 
@@ -20,6 +20,7 @@ __all__ = [
     "escape_text",
     "local_name",
     "namespace_of",
+    "parse_own",
     "serialise",
     "text_of",
 ]
@@ -55,8 +56,8 @@ def text_of(parent: Element, namespace: str, name: str) -> str | None:
 
 
 def namespace_of(subject: Element) -> str:
-    """The namespace of an element. A URI may hold ``}``; a name may not, hence the split from the right."""
-    return subject.tag[1:].rpartition("}")[0]
+    """The namespace of an element, "" for none. A URI may hold ``}``; a name may not, hence the split from the right."""
+    return subject.tag[1:].rpartition("}")[0] if subject.tag[0] == "{" else ""
 
 
 def local_name(subject: Element) -> str:
@@ -99,8 +100,14 @@ def serialise(root: Element, default: str = ns.CLIENT) -> str:
     return "".join(parts)
 
 
+def parse_own(text: bytes) -> Element:
+    """Read back what `serialise` wrote with ``default=""``. Not for text from outside: nothing here is bounded."""
+    return fromstring(text)  # noqa: S314 - written by this server
+
+
 def _write(node: Element, default: str, parts: list[str]) -> None:
-    namespace, _, name = node.tag[1:].rpartition("}")
+    tag = node.tag
+    namespace, _, name = tag[1:].rpartition("}") if tag[0] == "{" else ("", "", tag)
     parts.append("<" + name)
     if namespace != default:
         parts.append(f" xmlns='{escape_attribute(namespace)}'")

@@ -8,7 +8,7 @@ from typing import Final
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
-from homeserver.domain.messages import Conversation, Entry, Message, Page, PageRequest, Stored
+from homeserver.domain.messages import Conversation, Entry, Message, Page, PageRequest, Stored, Then
 from homeserver.services.clock import Clock
 from homeserver.storage import mailboxes as sql
 from homeserver.storage.database import Database
@@ -83,6 +83,34 @@ class Mailboxes:
             self._remember(key, stored.id, now / 1e6)
         self._commit.append(row, partial(self._committed, stored, key, then))
         return stored
+
+    def pass_by(self, message: Message, then: Appended) -> Stored:
+        """Give a message that is not stored its turn: ``then`` comes after everything queued before it is durable."""
+        stored = Stored(0, self._clock.microseconds(), message)
+        self._commit.follow(lambda error: then(None if error else stored, error))
+        return stored
+
+    def resent(self, message: Message, then: Appended) -> bool:
+        """Recognise a local client's resend of a message it sent within the last hour (same origin-id and content).
+
+        True: it is not to be stored again, and ``then`` comes with the first one's place when that is durable.
+        """
+        if message.origin_id is None:
+            return False
+        known = self.seen(message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        if known is None:
+            return False
+        first = Stored(known, known, message)
+        self._commit.follow(lambda error: then(None if error else first, error))
+        return True
+
+    def newest(self) -> int:
+        """The highest id given to any message of this server so far."""
+        return self._commit.last_id
+
+    def follow(self, then: Then) -> None:
+        """Call ``then`` when everything queued so far is durable; at once if nothing is pending."""
+        self._commit.follow(then)
 
     def seen(self, sender_bare: str, to_bare: str, origin_id: str, payload_digest: bytes) -> int | None:
         """The id of the same message sent within the last hour, else None. ``payload_digest`` is `digest` of it.

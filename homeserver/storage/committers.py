@@ -103,7 +103,7 @@ class TaskCommitter:
         batch.mark = self._marks
         self._task = self._loop.create_task(self._report(batch, done), name="group commit")
 
-    def fill(self, through: int, done: Done) -> None:  # noqa: ARG002 - part of the protocol
+    def fill(self, through: int, done: Done) -> None:
         """Entries are filled with their rows."""
         self._loop.call_soon(done, None)
 

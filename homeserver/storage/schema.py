@@ -6,6 +6,7 @@ Times are floats, seconds since the epoch, unless the column says microseconds. 
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -49,6 +51,63 @@ credential = Table(
     info={"owner": "homeserver.storage.accounts"},
 )
 
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    info={"owner": "homeserver.storage.accounts"},
+)
+
+invite = Table(
+    "invite",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False, comment="who invites"),
+    Column("domain", Text, nullable=False),
+    Column("uses", Integer, nullable=False, comment="how often it may still be used"),
+    Column("expires", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.accounts"},
+)
+
+device = Table(
+    "device",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("software", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("position", BigInteger, comment="id of the last message its client has processed, or null"),
+    info={"owner": "homeserver.storage.devices"},
+)
+
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("device", Text, ForeignKey("device.id"), nullable=False, index=True),
+    Column("expires", Float, nullable=False, index=True),
+    Column("used", Float, comment="when it was exchanged for its successor, or null"),
+    info={"owner": "homeserver.storage.devices"},
+)
+
+# --- the JSON API ---------------------------------------------------------------------------------------------------
+
+client_message = Table(
+    "client_message",
+    metadata,
+    Column("account", Integer, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of what was sent under that id"),
+    Column("message", BigInteger, nullable=False, comment="id in the log"),
+    Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
+    Column("expires", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.client_messages"},
+)
+
 # --- messages -------------------------------------------------------------------------------------------------------
 
 log = Table(
@@ -67,6 +126,92 @@ log = Table(
     info={"owner": "homeserver.storage.mailboxes"},
 )
 
+# --- federation -----------------------------------------------------------------------------------------------------
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("origin", Text, nullable=False, comment="domain hosted here"),
+    Column("domain", Text, nullable=False, comment="domain of the peer"),
+    Column("epoch", Text, nullable=False),
+    Column("previous_epoch", Text),
+    Column("named_until", BigInteger, nullable=False, default=0),
+    Column("settled", BigInteger, nullable=False, default=0),
+    Column("assigned", BigInteger, nullable=False, default=0),
+    Column("assigned_id", BigInteger, nullable=False, default=0, comment="last outbox id that has a number"),
+    Column("sent_id", BigInteger, nullable=False, default=0, comment="last outbox id that was ever in a signed batch"),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("retry_at", Float, nullable=False, default=0.0),
+    Column("waiting_since", Float),
+    Column("last_error", Text),
+    Column("heard_at", Float, nullable=False, default=0.0),
+    UniqueConstraint("origin", "domain"),
+    info={"owner": "homeserver.storage.outbox"},
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("destination", Integer, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("created", Float, nullable=False),
+    Column("sender", Text, nullable=False, comment="address that is told when it expires"),
+    Column("stanza_id", Text),
+    Column("log_id", BigInteger, info={"log_id": True}, comment="the stanza is in the log under this id, or null"),
+    Column("payload", LargeBinary, comment="the stanza where it is not in the log"),
+    Column("void", Text, comment="why a numbered row will not be sent, or null"),
+    sqlite_with_rowid=False,
+    info={"owner": "homeserver.storage.outbox"},
+)
+
+peer_state = Table(
+    "peer_state",
+    metadata,
+    Column("origin", Text, primary_key=True, comment="domain of the peer"),
+    Column("destination", Text, primary_key=True, comment="domain hosted here"),
+    Column("epoch", Text, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    Column("rejected", Text, nullable=False, comment="JSON object: number to reason"),
+    info={"owner": "homeserver.storage.peers"},
+)
+
+peer_batch = Table(
+    "peer_batch",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("destination", Text, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("last", BigInteger, primary_key=True, comment="highest number of the batch"),
+    Column("at", Float, nullable=False),
+    Column("ids", Text, nullable=False, comment="JSON array of the ids of its numbers, in order; empty for a void"),
+    info={"owner": "homeserver.storage.peers"},
+)
+
+peer_key = Table(
+    "peer_key",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("public", LargeBinary, nullable=False, comment="32 bytes, Ed25519"),
+    Column("not_before", Float, nullable=False),
+    Column("not_after", Float, comment="end of its use, or null"),
+    Column("first_seen", Float, nullable=False),
+    info={"owner": "homeserver.storage.peers"},
+)
+
+peer_document = Table(
+    "peer_document",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("subdomains", Text, nullable=False, comment="JSON array"),
+    Column("base", Text, comment="URL of its signed API; a domain that had one never falls back"),
+    info={"owner": "homeserver.storage.peers"},
+)
+
+__all__ = ["BigInteger", "Index", "account", "credential", "destination", "log", "metadata", "outbox", "peer_batch"]
+__all__ += ["peer_document", "peer_key", "peer_state"]
 address = Table(
     "address",
     metadata,
@@ -132,4 +277,38 @@ commit_mark = Table(
     Column("writer", Text, primary_key=True, comment="one running server"),
     Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
     info={"owner": "homeserver.storage.group_commit"},
+)
+# --- contacts -------------------------------------------------------------------------------------------------------
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("name", Text, nullable=False, default=""),
+    Column("groups", Text, nullable=False, default="[]", comment="JSON array of names"),
+    Column("state", SmallInteger, nullable=False, default=0, comment="domain/subscriptions.py"),
+    Column("approved", Boolean, nullable=False, default=False),
+    Column("listed", Boolean, nullable=False, default=False, comment="false: only asked, or was removed"),
+    Column("version", BigInteger, nullable=False, default=0, comment="of the roster when the contact last changed"),
+    Column("request", LargeBinary, comment="the subscription request that waits for an answer"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+roster_version = Table(
+    "roster_version",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False, comment="changes after this version can still be told"),
+    info={"owner": "homeserver.storage.contacts"},
+)
+
+last_activity = Table(
+    "last_activity",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, comment="when its last session became unavailable"),
+    Column("status", Text, nullable=False, default=""),
+    info={"owner": "homeserver.storage.activity"},
 )

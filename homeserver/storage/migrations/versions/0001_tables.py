@@ -32,11 +32,46 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.mailboxes"},
     )
     op.create_table(
+        "client_message",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("client_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of what was sent under that id"),
+        sa.Column("message", sa.BigInteger(), nullable=False, comment="id in the log"),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds since the epoch"),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "client_id"),
+        info={"owner": "homeserver.storage.client_messages"},
+    )
+    with op.batch_alter_table("client_message", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_client_message_expires"), ["expires"], unique=False)
+
+    op.create_table(
         "commit_mark",
         sa.Column("writer", sa.Text(), nullable=False, comment="one running server"),
         sa.Column("batch", sa.BigInteger(), nullable=False, comment="its last commit without messages"),
         sa.PrimaryKeyConstraint("writer"),
         info={"owner": "homeserver.storage.group_commit"},
+    )
+    op.create_table(
+        "destination",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False, comment="domain hosted here"),
+        sa.Column("domain", sa.Text(), nullable=False, comment="domain of the peer"),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("previous_epoch", sa.Text(), nullable=True),
+        sa.Column("named_until", sa.BigInteger(), nullable=False),
+        sa.Column("settled", sa.BigInteger(), nullable=False),
+        sa.Column("assigned", sa.BigInteger(), nullable=False),
+        sa.Column("assigned_id", sa.BigInteger(), nullable=False, comment="last outbox id that has a number"),
+        sa.Column("sent_id", sa.BigInteger(), nullable=False, comment="last outbox id that was ever in a signed batch"),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("retry_at", sa.Float(), nullable=False),
+        sa.Column("waiting_since", sa.Float(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("heard_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("origin", "domain"),
+        info={"owner": "homeserver.storage.outbox"},
     )
     op.create_table(
         "entry",
@@ -88,6 +123,73 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.mailboxes"},
     )
     op.create_table(
+        "outbox",
+        sa.Column("destination", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False, comment="address that is told when it expires"),
+        sa.Column("stanza_id", sa.Text(), nullable=True),
+        sa.Column("log_id", sa.BigInteger(), nullable=True, comment="the stanza is in the log under this id, or null"),
+        sa.Column("payload", sa.LargeBinary(), nullable=True, comment="the stanza where it is not in the log"),
+        sa.Column("void", sa.Text(), nullable=True, comment="why a numbered row will not be sent, or null"),
+        sa.PrimaryKeyConstraint("destination", "id"),
+        info={"owner": "homeserver.storage.outbox"},
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "peer_batch",
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False, comment="highest number of the batch"),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column(
+            "ids", sa.Text(), nullable=False, comment="JSON array of the ids of its numbers, in order; empty for a void"
+        ),
+        sa.PrimaryKeyConstraint("origin", "destination", "epoch", "last"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_document",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("subdomains", sa.Text(), nullable=False, comment="JSON array"),
+        sa.Column(
+            "base", sa.Text(), nullable=True, comment="URL of its signed API; a domain that had one never falls back"
+        ),
+        sa.PrimaryKeyConstraint("domain"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_key",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("public", sa.LargeBinary(), nullable=False, comment="32 bytes, Ed25519"),
+        sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("not_after", sa.Float(), nullable=True, comment="end of its use, or null"),
+        sa.Column("first_seen", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", "key_id"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "peer_state",
+        sa.Column("origin", sa.Text(), nullable=False, comment="domain of the peer"),
+        sa.Column("destination", sa.Text(), nullable=False, comment="domain hosted here"),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("highest", sa.BigInteger(), nullable=False),
+        sa.Column("rejected", sa.Text(), nullable=False, comment="JSON object: number to reason"),
+        sa.PrimaryKeyConstraint("origin", "destination"),
+        info={"owner": "homeserver.storage.peers"},
+    )
+    op.create_table(
+        "secret",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        info={"owner": "homeserver.storage.accounts"},
+    )
+    op.create_table(
         "stream",
         sa.Column("id", sa.Text(), nullable=False, comment="resumption id (XEP-0198 s5)"),
         sa.Column("account", sa.Integer(), nullable=False),
@@ -106,6 +208,26 @@ def upgrade() -> None:
         batch_op.create_index("stream_expires", ["expires"], unique=False)
 
     op.create_table(
+        "contact",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("groups", sa.Text(), nullable=False, comment="JSON array of names"),
+        sa.Column("state", sa.SmallInteger(), nullable=False, comment="domain/subscriptions.py"),
+        sa.Column("approved", sa.Boolean(), nullable=False),
+        sa.Column("listed", sa.Boolean(), nullable=False, comment="false: only asked, or was removed"),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="of the roster when the contact last changed"),
+        sa.Column(
+            "request", sa.LargeBinary(), nullable=True, comment="the subscription request that waits for an answer"
+        ),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "jid"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
         "credential",
         sa.Column("account", sa.Integer(), nullable=False),
         sa.Column("mechanism", sa.Text(), nullable=False),
@@ -120,17 +242,121 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", "mechanism"),
         info={"owner": "homeserver.storage.accounts"},
     )
+    op.create_table(
+        "device",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("software", sa.Text(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("last_seen", sa.Float(), nullable=False),
+        sa.Column(
+            "position",
+            sa.BigInteger(),
+            nullable=True,
+            comment="id of the last message its client has processed, or null",
+        ),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.devices"},
+    )
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_account"), ["account"], unique=False)
+
+    op.create_table(
+        "invite",
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
+        sa.Column("account", sa.Integer(), nullable=False, comment="who invites"),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("uses", sa.Integer(), nullable=False, comment="how often it may still be used"),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("hash"),
+        info={"owner": "homeserver.storage.accounts"},
+    )
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_invite_expires"), ["expires"], unique=False)
+
+    op.create_table(
+        "last_activity",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False, comment="when its last session became unavailable"),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.activity"},
+    )
+    op.create_table(
+        "roster_version",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("floor", sa.BigInteger(), nullable=False, comment="changes after this version can still be told"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.contacts"},
+    )
+    op.create_table(
+        "refresh_token",
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("used", sa.Float(), nullable=True, comment="when it was exchanged for its successor, or null"),
+        sa.ForeignKeyConstraint(
+            ["device"],
+            ["device.id"],
+        ),
+        sa.PrimaryKeyConstraint("hash"),
+        info={"owner": "homeserver.storage.devices"},
+    )
+    with op.batch_alter_table("refresh_token", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_refresh_token_device"), ["device"], unique=False)
+        batch_op.create_index(batch_op.f("ix_refresh_token_expires"), ["expires"], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table("refresh_token", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_refresh_token_expires"))
+        batch_op.drop_index(batch_op.f("ix_refresh_token_device"))
+
+    op.drop_table("refresh_token")
+    op.drop_table("roster_version")
+    op.drop_table("last_activity")
+    with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invite_expires"))
+
+    op.drop_table("invite")
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_device_account"))
+
+    op.drop_table("device")
     op.drop_table("credential")
+    op.drop_table("contact")
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.drop_index("stream_expires")
         batch_op.drop_index("stream_account")
 
     op.drop_table("stream")
+    op.drop_table("secret")
+    op.drop_table("peer_state")
+    op.drop_table("peer_key")
+    op.drop_table("peer_document")
+    op.drop_table("peer_batch")
+    op.drop_table("outbox")
     op.drop_table("mailbox")
     op.drop_table("log_state")
     op.drop_table("log")
@@ -138,7 +364,12 @@ def downgrade() -> None:
         batch_op.drop_index("entry_peer")
 
     op.drop_table("entry")
+    op.drop_table("destination")
     op.drop_table("commit_mark")
+    with op.batch_alter_table("client_message", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_client_message_expires"))
+
+    op.drop_table("client_message")
     op.drop_table("address")
     op.drop_table("account")
     # ### end Alembic commands ###

@@ -1,0 +1,180 @@
+"""One bound XMPP client: what services may ask of it, and what survives its connection.
+
+A session outlives its connection when the client asked for resumption (XEP-0198 s5): then it hibernates, keeps what it
+is given, and a new connection of the same account takes it over. Without resumption it ends with its connection.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from homeserver.protocol.sm import SentItem, SentQueue
+
+from homeserver.domain.accounts import Account
+from homeserver.domain.messages import Relation, Stored
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stanza import Stanza
+from homeserver.services.delivery import Delivery
+from homeserver.services.presence import Presence
+from homeserver.xmpp import render
+from homeserver.xmpp.core_message import start_tag
+
+MAX_READ: Final = 10_000
+"""Archive results remembered before a session becomes available."""
+
+
+Ended = Callable[["XmppSession"], None]
+"""Ends a session that has no connection."""
+
+
+class Link(Protocol):
+    """The connection under a session."""
+
+    def transmit(self, data: bytes, mailbox_id: int | None) -> None:
+        """Write one stanza; ``mailbox_id`` is the archive id it has, if any."""
+
+    def end(self, condition: str, text: str) -> None:
+        """Close with a stream error."""
+
+    def cut(self) -> None:
+        """Close because another connection took the session."""
+
+
+class XmppSession:
+    """Implements `homeserver.domain.sessions.Session`.
+
+    ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
+    over all connections; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    """
+
+    __slots__ = (
+        "_delivery",
+        "_ended",
+        "_given",
+        "_read",
+        "_presence",
+        "_written",
+        "account",
+        "device",
+        "jid",
+        "lang",
+        "link",
+        "owner",
+        "presence",
+        "priority",
+        "queue",
+        "received",
+        "start",
+        "stream",
+        "uses_archive",
+        "wants_copies",
+        "wants_roster",
+    )
+
+    def __init__(
+        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended
+    ) -> None:
+        self.account = account
+        self.jid = jid
+        self.lang = lang
+        self.owner = jid.bare
+        self.start = start_tag(jid, lang)
+        self.priority: int | None = None
+        self.presence: Stanza | None = None
+        self.wants_roster = False
+        self.wants_copies = False
+        self.uses_archive = False
+        self.device: str | None = None
+        self.link: Link | None = None
+        self.stream: str | None = None
+        self.received = 0
+        self.queue: SentQueue | None = None
+        self._given: dict[int, Stored] = {}
+        self._delivery = delivery
+        self._presence = presence
+        self._ended = ended
+        self._written = 0
+        self._read: set[int] = set()
+
+    # --- Session ------------------------------------------------------------------------------------------------------
+
+    def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
+        """Take a message, rendered for the relation it has to this session."""
+        if relation is Relation.DIRECT:
+            owner = self.owner
+            data = render.late(stored, owner, self.jid.domain) if late else render.direct(stored, owner)
+        else:
+            data = render.carbon(stored, relation, self.owner, str(self.jid))
+        if stored.id:
+            if self.queue is None:
+                self._written = stored.id
+            elif relation is Relation.DIRECT:
+                self._given[stored.id] = stored
+        self._transmit(data, stored.id or None)
+
+    def send(self, stanza: Stanza) -> None:
+        """Take a presence, an IQ or a message that is not stored."""
+        self.write(stanza.encode())
+
+    def write(self, data: bytes) -> None:
+        """Take a stanza as it goes on the wire."""
+        self._transmit(data, None)
+
+    def oldest_unacknowledged(self) -> int | None:
+        """The lowest id that waits for the client's acknowledgement."""
+        return next(iter(self._given), None)
+
+    def has_read(self, ids: Iterable[int]) -> None:
+        """Remember archive results until the session becomes available."""
+        if self.priority is None and len(self._read) < MAX_READ:
+            self._read.update(ids)
+
+    def already_read(self) -> frozenset[int]:
+        """What `has_read` gathered; forgotten by asking."""
+        read, self._read = frozenset(self._read), set()
+        return read
+
+    def is_visible_to(self, asker: JID) -> bool:
+        """Whether the other side may know that this session is there."""
+        return self._presence.is_visible(self, asker)
+
+    def disconnect(self, condition: str, text: str = "") -> None:
+        """End it for good."""
+        if self.link is not None:
+            self.link.end(condition, text)
+        else:
+            self._ended(self)
+
+    # --- acknowledgement ----------------------------------------------------------------------------------------------
+
+    def drained(self) -> None:
+        """The socket took everything: without XEP-0198 that is all the acknowledgement there will be."""
+        if self._written and self.queue is None:
+            self._delivery.settled(self, self._written, lazy=True)
+            self._written = 0
+
+    def acknowledged(self, released: list[SentItem]) -> int:
+        """The client acknowledged these; returns the highest mailbox id among them, 0 where there is none."""
+        highest = 0
+        settled = 0
+        for item in released:
+            if item.mailbox_id is not None:
+                highest = item.mailbox_id
+                if self._given.pop(highest, None) is not None:
+                    settled = highest
+        if settled:
+            self._delivery.settled(self, settled)
+        return highest
+
+    def give_back(self) -> list[Stored]:
+        """What was given to this session alone and never acknowledged, oldest first; it is forgotten here."""
+        given, self._given = list(self._given.values()), {}
+        return given
+
+    def _transmit(self, data: bytes, mailbox_id: int | None) -> None:
+        queue = self.queue
+        if self.link is not None:
+            self.link.transmit(data, mailbox_id)
+        elif queue is not None:
+            queue.sent(SentItem(mailbox_id, data))
+        if queue is not None and queue.is_full:
+            self.disconnect("policy-violation", "Too much waits for an acknowledgement")

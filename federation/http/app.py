@@ -1,0 +1,279 @@
+"""The signed API, receiving side: three endpoints below one base URL.
+
+The order of the checks is that of their cost, and nothing of a stranger's body is read before it is known who sent it:
+headers, destination, time, key, signature, policy, announced size, then the body against its digest, then what is in
+it. All refusals are problem details with a stable type; where the request can be told apart its refusal is signed.
+"""
+
+import asyncio
+import re
+import zlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from federation.http.keys import KnownKey, PeerKeys
+from federation.http.own_keys import DOCUMENT_TTL, OwnKeys
+from federation.inbound import Inbound, Origin
+from federation.policy import Limits, Policy
+from homeserver.protocol import envelope, problems
+from homeserver.protocol.envelope import EnvelopeRefused
+from homeserver.protocol.jid import InvalidJID, ascii_domain, prepare_domain
+from homeserver.protocol.problems import Refusal
+from homeserver.protocol.signing import RequestSignature, SignatureRefused, read_request, sign_answer
+from homeserver.services.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+WAKE_EVERY: Final = 10.0
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}")
+_MAX_REMEMBERED: Final = 50_000
+T = TypeVar("T")
+
+Heard = Callable[[str, str], None]
+"""Called with (our domain, the peer's domain) when a peer proved that it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Where the API is: ``public`` is the base URL as peers write it, ``path`` the prefix on our listener."""
+
+    public: str
+    path: str
+
+    @staticmethod
+    def at(public: str) -> "Mount":
+        """The usual case: the listener sees the path that peers write."""
+        return Mount(public.rstrip("/"), urlsplit(public).path.rstrip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    origin: Origin
+    destination: str
+    signature: RequestSignature
+
+
+class FederationApi:
+    """The endpoints; `routes` gives them to the HTTP listener, which must not inflate bodies (``auto_decompress``)."""
+
+    def __init__(
+        self,
+        mount: Mount,
+        own: OwnKeys,
+        peers: PeerKeys,
+        inbound: Inbound,
+        policy: Policy,
+        limits: Limits,
+        clock: Clock,
+        heard: Heard,
+    ) -> None:
+        self._mount = mount
+        self._own = own
+        self._peers = peers
+        self._inbound = inbound
+        self._policy = policy
+        self._limits = limits
+        self._clock = clock
+        self._heard = heard
+        self._started = clock.now()
+        self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._woken: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Routes for an aiohttp application."""
+        path = self._mount.path
+        return [
+            web.put(path + "/transactions/{origin}/{n}", self.transaction),
+            web.post(path + "/wake", self.wake),
+            web.get(path + "/keys/{domain}", self.keys),
+        ]
+
+    async def keys(self, request: web.Request) -> web.Response:
+        """``GET BASE/keys/{domain}``: our key document."""
+        document = None
+        try:
+            document = self._own.document(prepare_domain(request.match_info["domain"]))
+        except InvalidJID:
+            document = None
+        if document is None:
+            return _plain(Refusal(problems.UNKNOWN_DESTINATION))
+        headers = {"Cache-Control": f"max-age={DOCUMENT_TTL}"}
+        return web.Response(body=document, content_type="application/jose+json", headers=headers)
+
+    async def wake(self, request: web.Request) -> web.Response:
+        """``POST BASE/wake``: the origin is there again."""
+
+        async def handle(proven: _Proven) -> tuple[int, bytes]:
+            proven.signature.check_body(await self._body(request))
+            pair = (proven.destination, proven.origin.domain)
+            now = self._clock.monotonic()
+            if self._woken.get(pair, -WAKE_EVERY) + WAKE_EVERY <= now:
+                _remember(self._woken, pair, now)
+                self._heard(*pair)
+            return 204, b""
+
+        return await self._answered(request, handle)
+
+    async def transaction(self, request: web.Request) -> web.Response:
+        """``PUT BASE/transactions/{origin}/{n}``: a batch of stanzas."""
+
+        async def handle(proven: _Proven) -> tuple[int, bytes]:
+            number = self._number(request, proven)
+            signature = proven.signature
+            if signature.digest is None or signature.content_type != envelope.CONTENT_TYPE:
+                raise Refusal(problems.UNSUPPORTED, "content-type must be application/json")
+            if signature.coding not in (None, "gzip"):
+                raise Refusal(problems.UNSUPPORTED, "the only content coding is gzip")
+            body = await self._body(request)
+            signature.check_body(body)
+            batch = envelope.read_batch(body if signature.coding is None else inflate(body, self._limits.body_bytes))
+            if batch.origin != signature.origin or batch.destination != signature.destination:
+                raise Refusal(problems.BAD_REQUEST, "origin or destination differ from the headers")
+            await self._check_number(proven, number, batch.epoch)
+            self._heard(proven.destination, proven.origin.domain)
+            fresh = signature.created > self._started
+            answer = await self._inbound.accept(proven.origin, proven.destination, batch, fresh)
+            return 200, envelope.write(answer)
+
+        return await self._answered(request, handle)
+
+    # --- checks -----------------------------------------------------------------------------------------------------
+
+    async def _answered(
+        self, request: web.Request, handle: Callable[[_Proven], Awaitable[tuple[int, bytes]]]
+    ) -> web.Response:
+        signature: RequestSignature | None = None
+        media = envelope.CONTENT_TYPE
+        try:
+            target = self._target(request)
+            signature = read_request(request.method, target, request.raw_headers)
+            status, body = await handle(await self._prove(signature))
+        except SignatureRefused as error:
+            log.warning("request of a peer is not proven", reason=str(error), peer=signature and signature.origin[:255])
+            status, body, media = 401, Refusal(problems.UNAUTHORIZED).body(), problems.CONTENT_TYPE
+        except EnvelopeRefused as error:
+            refusal = Refusal(problems.BAD_REQUEST, str(error)[:200])
+            status, body, media = 400, refusal.body(), problems.CONTENT_TYPE
+        except Refusal as refusal:
+            status, body, media = problems.STATUS[refusal.name], refusal.body(), problems.CONTENT_TYPE
+        return self._signed(request, signature, status, body, media)
+
+    def _signed(
+        self, request: web.Request, signature: RequestSignature | None, status: int, body: bytes, media: str
+    ) -> web.Response:
+        headers = {"Content-Type": media} if body else {}
+        if status in (429, 503):
+            headers["Retry-After"] = "5"
+        owner = None if signature is None else self._owner(signature.destination)
+        if owner is not None and signature is not None:
+            key, target = self._own.signing_key(owner), self._target(request)
+            now = int(self._clock.now())
+            headers |= sign_answer(key, status, body, request.method, target, signature.text, now).headers
+        return web.Response(status=status, body=body, headers=headers)
+
+    async def _prove(self, signature: RequestSignature) -> _Proven:
+        """Who sent it. Raises `SignatureRefused` or `Refusal`."""
+        destination = self._owner(signature.destination)
+        if destination is None:
+            raise Refusal(problems.UNKNOWN_DESTINATION, "that domain is not served here")
+        signature.check_time(self._clock.now())
+        try:
+            origin = prepare_domain(signature.origin)
+        except InvalidJID as error:
+            raise SignatureRefused("the origin is not a domain") from error
+        if ascii_domain(origin) != signature.origin or self._own.owner(origin) is not None:
+            raise SignatureRefused("the origin is not written as it must be, or is one of ours")
+        if not self._policy.permits(origin):
+            raise Refusal(problems.POLICY, "this server does not exchange stanzas with yours")
+        key = await self._key(origin, signature)
+        signature.verify(key.public)
+        return _Proven(Origin(origin, key.names), destination, signature)
+
+    async def _key(self, origin: str, signature: RequestSignature) -> KnownKey:
+        key = self._peers.peek(origin, signature.key_id) or await self._peers.find(origin, signature.key_id)
+        if key is None or not key.in_use(signature.created):
+            raise SignatureRefused("unknown key, or not in use")
+        if key.domain != origin:
+            raise SignatureRefused("the key is of another domain")
+        return key
+
+    def _owner(self, name: str) -> str | None:
+        try:
+            return self._own.owner(prepare_domain(name))
+        except InvalidJID:
+            return None
+
+    def _target(self, request: web.Request) -> str:
+        # The part behind our mount point as it was sent; scheme and host only as the configuration has them.
+        raw = request.raw_path
+        return self._mount.public + raw[len(self._mount.path) :]
+
+    def _number(self, request: web.Request, proven: _Proven) -> int:
+        if request.match_info["origin"] != proven.signature.origin:
+            raise Refusal(problems.BAD_REQUEST, "the path names another origin than the headers")
+        text = request.match_info["n"]
+        if _NUMBER.fullmatch(text) is None or request.query_string:
+            raise Refusal(problems.BAD_REQUEST, "n is not a transaction number")
+        return int(text)
+
+    async def _check_number(self, proven: _Proven, number: int, epoch: str) -> None:
+        pair = (proven.origin.domain, proven.destination)
+        last = self._last.get(pair, 0)
+        if number <= last:
+            held = await self._inbound.holds(*pair, epoch)
+            raise Refusal(
+                problems.TRANSACTION_NUMBER,
+                "the transaction number must grow",
+                epoch=held.epoch,
+                accepted=held.accepted,
+                last=last,
+            )
+        _remember(self._last, pair, number)
+
+    async def _body(self, request: web.Request) -> bytes:
+        limit = self._limits.body_bytes
+        if (request.content_length or 0) > limit:
+            raise Refusal(problems.TOO_LARGE, f"at most {limit} bytes")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                async for part in request.content.iter_any():
+                    size += len(part)
+                    if size > limit:
+                        raise Refusal(problems.TOO_LARGE, f"at most {limit} bytes")
+                    parts.append(part)
+        except TimeoutError as error:
+            raise Refusal(problems.SLOW, "the body did not arrive in time") from error
+        return b"".join(parts)
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """Undo gzip (RFC 1952), one member, at most ``limit`` bytes. Raises `Refusal`."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        found = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Refusal(problems.BAD_REQUEST, "the body is not gzip") from error
+    if len(found) > limit:
+        raise Refusal(problems.TOO_LARGE, f"at most {limit} bytes when inflated")
+    if not inflater.eof or inflater.unused_data:
+        raise Refusal(problems.BAD_REQUEST, "the body is not one gzip member")
+    return found
+
+
+def _plain(refusal: Refusal) -> web.Response:
+    return web.Response(status=problems.STATUS[refusal.name], body=refusal.body(), content_type=problems.CONTENT_TYPE)
+
+
+def _remember(memory: OrderedDict[tuple[str, str], T], pair: tuple[str, str], value: T) -> None:
+    memory[pair] = value
+    memory.move_to_end(pair)
+    if len(memory) > _MAX_REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,163 @@
+"""Token buckets: how often an address, an account or a peer may do something.
+
+A bucket holds ``capacity`` tokens and refills evenly; what takes more than there is is told how long to wait. Buckets
+that are full again carry no information, so each kind keeps a bounded number of them and forgets the one unused
+longest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from config.settings import LimitSettings
+    from config.units import Rate
+
+MAX_BUCKETS: Final = 20_000
+"""Buckets kept per kind; about 200 bytes each."""
+
+
+class Limit(Enum):
+    """What is counted; the value is the setting that gives the rate."""
+
+    LOGIN_ADDRESS = "logins_per_address"
+    LOGIN_ACCOUNT = "logins_per_account"
+    REGISTRATION = "registrations_per_address"
+    REQUEST_ADDRESS = "requests_per_address"
+    REQUEST_ACCOUNT = "requests_per_account"
+    STANZA_ACCOUNT = "stanzas_per_account"
+    STANZA_PEER = "stanzas_per_peer"
+
+
+class Bucket:
+    """One bucket. ``monotonic`` gives seconds; ``rate`` is tokens per second."""
+
+    __slots__ = ("_level", "_monotonic", "_then", "capacity", "rate")
+
+    def __init__(self, capacity: float, rate: float, monotonic: Callable[[], float]) -> None:
+        self.capacity = capacity
+        self.rate = rate
+        self._monotonic = monotonic
+        self._level = capacity
+        self._then = monotonic()
+
+    def take(self, cost: float = 1.0) -> bool:
+        """Take ``cost`` tokens if they are there."""
+        now = self._monotonic()
+        level = self._level + (now - self._then) * self.rate
+        if level > self.capacity:  # noqa: PLR1730 min() costs a third of this call
+            level = self.capacity
+        self._then = now
+        if level < cost:
+            self._level = level
+            return False
+        self._level = level - cost
+        return True
+
+    def wait(self, cost: float = 1.0) -> float:
+        """Seconds until ``cost`` tokens are there; 0 when they are. A cost above the capacity counts as the capacity."""
+        missing = min(cost, self.capacity) - self.level()
+        return missing / self.rate if missing > 0 else 0.0
+
+    def charge(self, cost: float = 1.0) -> float:
+        """Take ``cost`` tokens although there may be fewer; returns the seconds to wait before taking more."""
+        self._level = self.level() - cost
+        return -self._level / self.rate if self._level < 0 else 0.0
+
+    def level(self) -> float:
+        """Tokens there now; below 0 after `charge`."""
+        now = self._monotonic()
+        self._level = min(self.capacity, self._level + (now - self._then) * self.rate)
+        self._then = now
+        return self._level
+
+
+class Limits:
+    """All buckets of the server."""
+
+    def __init__(self, settings: LimitSettings, monotonic: Callable[[], float], most: int = MAX_BUCKETS) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._most = most
+        self._buckets: dict[Limit, OrderedDict[str, Bucket]] = {kind: OrderedDict() for kind in Limit}
+
+    def take(self, kind: Limit, key: str, cost: float = 1.0) -> float:
+        """Take ``cost`` tokens; 0 when they were there, else the seconds after which to try again (nothing is taken)."""
+        bucket = self.bucket(kind, key)
+        return 0.0 if bucket.take(cost) else max(bucket.wait(cost), 0.001)
+
+    def blocked(self, kind: Limit, key: str) -> float:
+        """Seconds until a token is there, taking none: for limits that count failures only."""
+        found = self._buckets[kind].get(key)
+        return 0.0 if found is None else found.wait()
+
+    def bucket(self, kind: Limit, key: str) -> Bucket:
+        """The bucket of ``key``, made full when there is none. A connection may keep it for as long as it lives."""
+        found = self._buckets[kind].get(key)
+        if found is not None:
+            self._buckets[kind].move_to_end(key)
+            return found
+        rate: Rate = getattr(self._settings, kind.value)
+        made = Bucket(rate.events, rate.per_second, self._monotonic)
+        self._buckets[kind][key] = made
+        if len(self._buckets[kind]) > self._most:
+            self._buckets[kind].popitem(last=False)
+        return made
+
+    def login_wait(self, address: str, bare: str) -> float:
+        """Seconds this peer address must wait before it may try to log in to account ``bare``; 0 when it may now.
+
+        Only failures count. Failures from elsewhere do not: who guesses does not lock out the owner.
+        """
+        if self.exempt(address):
+            return 0.0
+        key = address_key(address)
+        return max(
+            self.blocked(Limit.LOGIN_ADDRESS, key),
+            self.blocked(Limit.LOGIN_ACCOUNT, f"{key} {bare}"),
+        )
+
+    def login_failed(self, address: str, bare: str) -> None:
+        """Count a wrong proof or password."""
+        if not self.exempt(address):
+            key = address_key(address)
+            self.take(Limit.LOGIN_ADDRESS, key)
+            self.take(Limit.LOGIN_ACCOUNT, f"{key} {bare}")
+
+    def exempt(self, address: str) -> bool:
+        """Whether rate limits are off for this peer address."""
+        return self._settings.off_on_loopback and _is_loopback(address)
+
+
+def address_key(address: str) -> str:
+    """The key of a peer address: an IPv6 client has a /64 of addresses, which count as one."""
+    return _address_key(address)
+
+
+@lru_cache(maxsize=4096)
+def _address_key(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+@lru_cache(maxsize=4096)
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped.is_loopback
+    return parsed.is_loopback

@@ -1,0 +1,37 @@
+"""Roster items, results and pushes as stanzas (RFC 6121 s2.1)."""
+
+from collections.abc import Iterable
+
+from homeserver.domain.rosters import Contact
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stanza import IQ, Stanza
+from homeserver.protocol.xml import Element, element
+
+
+def item(contact: Contact) -> Element:
+    """The ``<item/>`` of a contact; of one that is not listed, the ``subscription='remove'`` of a push."""
+    if not contact.listed:
+        return element(ns.ROSTER, "item", {"jid": str(contact.jid), "subscription": "remove"})
+    attributes = {"jid": str(contact.jid), "subscription": contact.state.subscription}
+    if contact.name:
+        attributes["name"] = contact.name
+    if contact.state.is_asking:
+        attributes["ask"] = "subscribe"
+    if contact.approved:
+        attributes["approved"] = "true"
+    groups = (element(ns.ROSTER, "group", None, group) for group in contact.groups)
+    return element(ns.ROSTER, "item", attributes, *groups)
+
+
+def query(version: int, contacts: Iterable[Contact]) -> Element:
+    """The content of a roster result or push."""
+    return element(ns.ROSTER, "query", {"ver": str(version)}, *map(item, contacts))
+
+
+def push(contact: Contact, to: JID) -> Stanza:
+    """The push that tells the session ``to`` of one change. Its ``ver`` is the contact's own version, which no other
+    push of this roster carries (RFC 6121 s2.6.3)."""
+    request = Element(IQ, {"type": "set", "id": f"roster-{contact.version}"})
+    request.append(query(contact.version, (contact,)))
+    return Stanza(request, to.to_bare(), to)

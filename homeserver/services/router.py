@@ -1,0 +1,67 @@
+"""Where a stanza goes: to a domain served here, or to another homeserver.
+
+Messages that are stored take the message pipeline (``services/messaging.py``); this is the way of everything else:
+presence, IQ, replies and errors.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stanza import Stanza, StanzaError, error_reply
+from homeserver.services.outbox import Outbox
+
+DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+"""Presence that changes what is stored on the other side; it must arrive."""
+
+
+class Router:
+    """Knows which domains are served here.
+
+    ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
+    """
+
+    def __init__(self, domains: frozenset[str], outbox: Outbox) -> None:
+        self._domains = domains
+        self._outbox = outbox
+        self.on_local: Callable[[Stanza], None] | None = None
+
+    @property
+    def domains(self) -> frozenset[str]:
+        return self._domains
+
+    def is_local(self, domain: str) -> bool:
+        """Whether accounts of this domain live here."""
+        return domain in self._domains
+
+    def is_own(self, jid: JID) -> bool:
+        """Whether an address is one of our domains itself."""
+        return not jid.local and jid.domain in self._domains
+
+    def route(self, stanza: Stanza) -> None:
+        """Pass a stanza on to its recipient. Never raises for one that is absent; does nothing without ``to``."""
+        to = stanza.to
+        if to is None:
+            return
+        if to.domain in self._domains:
+            if self.on_local is not None:
+                self.on_local(stanza)
+        elif stanza.sender.domain in self._domains:
+            self._route_remote(stanza, to)
+
+    def _route_remote(self, stanza: Stanza, to: JID) -> None:
+        origin, payload = stanza.sender.domain, stanza.encode()
+        if stanza.name == "iq":
+            asks = stanza.type in ("get", "set")
+            self._outbox.pass_on(origin, to.domain, payload, partial(self._unanswered, stanza) if asks else None)
+        elif stanza.name == "presence" and stanza.type not in DURABLE_PRESENCE:
+            self._outbox.pass_on(origin, to.domain, payload)
+        else:
+            self._outbox.enqueue(origin, to.domain, stanza.id, None, payload, str(stanza.sender))
+
+    def _unanswered(self, request: Stanza, condition: str) -> None:
+        """An IQ that never left is answered in the name of its addressee (RFC 6120 s8.3.3.16)."""
+        reply = error_reply(request, StanzaError(condition))
+        if request.to is not None:
+            self.route(Stanza(reply, request.to, request.sender))

@@ -1,0 +1,198 @@
+"""SQL for accounts, their verifiers, invitations and the server's own secrets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from homeserver.domain.accounts import Account, AccountState, Role, Verifier
+from homeserver.domain.errors import Conflict, Forbidden
+from homeserver.protocol.jid import JID
+from homeserver.storage import devices
+from homeserver.storage.schema import account, credential, invite, secret
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A right to make one account in ``domain``; ``digest`` is the SHA-256 of the token the guest holds."""
+
+    digest: bytes
+    inviter: int
+    domain: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What an account starts with; ``invitation`` is the digest of the token it was made with, or None."""
+
+    jid: JID
+    role: Role
+    verifiers: Sequence[Verifier]
+    created: float
+    invitation: bytes | None
+
+
+def by_jid(connection: Connection, bare: str) -> Account | None:
+    """The account with that bare JID in any state, or None."""
+    row = connection.execute(select(account).where(account.c.jid == bare)).one_or_none()
+    return None if row is None else _account(row)
+
+
+def by_id(connection: Connection, id_: int) -> Account | None:
+    """The account with that number in any state, or None."""
+    row = connection.execute(select(account).where(account.c.id == id_)).one_or_none()
+    return None if row is None else _account(row)
+
+
+def by_ids(connection: Connection, ids: Sequence[int]) -> list[Account]:
+    """The accounts with those numbers, in no order; unknown numbers are left out."""
+    return [_account(row) for row in connection.execute(select(account).where(account.c.id.in_(ids)))]
+
+
+def listing(connection: Connection, domain: str | None, after: str, limit: int) -> list[Account]:
+    """Accounts that are not deleted, by address, from behind ``after``; of every domain when ``domain`` is None."""
+    query = select(account).where(account.c.state != AccountState.DELETED, account.c.jid > after)
+    if domain is not None:
+        query = query.where(account.c.domain == domain)
+    return [_account(row) for row in connection.execute(query.order_by(account.c.jid).limit(limit))]
+
+
+def create(connection: Connection, new: NewAccount) -> Account:
+    """Make an account and use up its invitation.
+
+    Raises `Conflict` when the address exists or existed, `Forbidden` when the invitation is not valid for its domain.
+    """
+    if new.invitation is not None:
+        usable = and_(
+            invite.c.hash == new.invitation,
+            invite.c.uses > 0,
+            invite.c.expires > new.created,
+            invite.c.domain == new.jid.domain,
+        )
+        if connection.execute(update(invite).where(usable).values(uses=invite.c.uses - 1)).rowcount != 1:
+            raise Forbidden("the invitation is not valid")
+    values = {
+        "jid": new.jid.bare,
+        "domain": new.jid.domain,
+        "state": AccountState.ACTIVE,
+        "role": new.role.value,
+        "created": new.created,
+    }
+    try:
+        made = connection.execute(insert(account).values(values)).inserted_primary_key
+    except IntegrityError as error:
+        raise Conflict("this address is taken") from error
+    if made is None:
+        raise Conflict("this address is taken")
+    found = Account(int(made[0]), new.jid.to_bare(), AccountState.ACTIVE, new.role)
+    _insert_verifiers(connection, found.id, new.verifiers)
+    return found
+
+
+def verifier(connection: Connection, bare: str, mechanism: str) -> Verifier | None:
+    """The verifier of an account that may log in, or None."""
+    row = connection.execute(
+        select(credential)
+        .join(account, account.c.id == credential.c.account)
+        .where(
+            account.c.jid == bare,
+            account.c.state == AccountState.ACTIVE,
+            credential.c.mechanism == mechanism,
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Verifier(row.mechanism, row.salt, row.iterations, row.stored_key, row.server_key)
+
+
+def change_password(
+    connection: Connection, id_: int, verifiers: Sequence[Verifier], keep_device: str | None
+) -> list[str]:
+    """Replace all verifiers of an account and drop its devices except one; returns the ids of those dropped."""
+    connection.execute(delete(credential).where(credential.c.account == id_))
+    _insert_verifiers(connection, id_, verifiers)
+    return devices.drop_all(connection, id_, keep_device)
+
+
+def set_state(connection: Connection, id_: int, state: AccountState) -> list[str]:
+    """Set the state; returns the ids of the devices dropped.
+
+    Any state but ACTIVE drops the devices, DELETED the verifiers and open invitations too.
+    """
+    connection.execute(update(account).where(account.c.id == id_).values(state=state))
+    if state is AccountState.ACTIVE:
+        return []
+    if state is AccountState.DELETED:
+        connection.execute(delete(credential).where(credential.c.account == id_))
+        connection.execute(delete(invite).where(invite.c.account == id_))
+    return devices.drop_all(connection, id_)
+
+
+def set_role(connection: Connection, id_: int, role: Role) -> None:
+    """Set the role."""
+    connection.execute(update(account).where(account.c.id == id_).values(role=role.value))
+
+
+def add_invitation(connection: Connection, invitation: Invitation) -> None:
+    """Keep an invitation for one account."""
+    connection.execute(
+        insert(invite).values(
+            hash=invitation.digest,
+            account=invitation.inviter,
+            domain=invitation.domain,
+            uses=1,
+            expires=invitation.expires,
+        )
+    )
+
+
+def drop_invitations(connection: Connection, now: float) -> None:
+    """Delete invitations that are over or used up."""
+    connection.execute(delete(invite).where((invite.c.expires <= now) | (invite.c.uses <= 0)))
+
+
+def ensure_secret(connection: Connection, name: str, proposed: bytes, now: float) -> bytes:
+    """The secret of that name; ``proposed`` becomes it when there is none yet."""
+    found = connection.execute(select(secret.c.value).where(secret.c.name == name)).scalar_one_or_none()
+    if found is not None:
+        return bytes(found)
+    connection.execute(insert(secret).values(name=name, value=proposed, created=now))
+    return proposed
+
+
+def secrets_of(connection: Connection, prefix: str) -> list[tuple[str, bytes, float]]:
+    """Name, value and time of the secrets whose name starts with ``prefix``, oldest first."""
+    rows = connection.execute(
+        select(secret)
+        .where(secret.c.name.startswith(prefix, autoescape=True))
+        .order_by(secret.c.created, secret.c.name)
+    )
+    return [(row.name, bytes(row.value), row.created) for row in rows]
+
+
+def drop_secret(connection: Connection, name: str) -> None:
+    """Delete a secret."""
+    connection.execute(delete(secret).where(secret.c.name == name))
+
+
+def _insert_verifiers(connection: Connection, id_: int, verifiers: Sequence[Verifier]) -> None:
+    rows = [
+        {
+            "account": id_,
+            "mechanism": made.mechanism,
+            "salt": made.salt,
+            "iterations": made.iterations,
+            "stored_key": made.stored_key,
+            "server_key": made.server_key,
+        }
+        for made in verifiers
+    ]
+    if rows:
+        connection.execute(insert(credential), rows)
+
+
+def _account(row: Row[tuple[object, ...]]) -> Account:
+    local, _, domain = row.jid.rpartition("@")
+    return Account(row.id, JID(local, domain), AccountState(row.state), Role(row.role))

@@ -1,0 +1,24 @@
+"""SQL for the time an account was last available."""
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from homeserver.storage.schema import last_activity as table
+
+
+def note(conn: Connection, account: int, at: float, status: str) -> None:
+    """The account's last session became unavailable at ``at`` (seconds since the epoch), saying ``status``."""
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    made = insert(table).values(account=account, at=at, status=status)
+    conn.execute(made.on_conflict_do_update(index_elements=[table.c.account], set_={"at": at, "status": status}))
+
+
+def last(conn: Connection, account: int) -> tuple[float, str] | None:
+    """When the account was last available and its last words, or None if it never was."""
+    row = conn.execute(select(table.c.at, table.c.status).where(table.c.account == account)).first()
+    return (row.at, row.status) if row else None
+
+
+def clear(conn: Connection, account: int) -> None:
+    """Forget it."""
+    conn.execute(delete(table).where(table.c.account == account))

@@ -1,0 +1,146 @@
+"""Messages between people (RFC 6121 s5): from a stanza to what the services handle.
+
+What may be done with a message is decided here, once, from its type and its children: XEP-0334 hints, XEP-0313 s6,
+XEP-0280 s6.1, XEP-0160 s3. A message is relayed as the bytes it came in wherever that is safe; what a stranger may not
+say is taken out: wrappers of copies and archive results, and stanza-ids in our name (XEP-0359 s5, XEP-0280 s11).
+"""
+
+from typing import Final
+
+from homeserver.domain.messages import Kind, Message, Treatment
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.jid import JID, InvalidJID
+from homeserver.protocol.stanza import LANG
+from homeserver.protocol.xml import Element, escape_attribute, serialise
+
+_BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
+
+_TRAITS: Final[dict[str, int]] = {
+    f"{{{ns.CLIENT}}}body": _BODY | _CONTENT,
+    f"{{{ns.CLIENT}}}thread": 0,
+    f"{{{ns.CHAT_STATES}}}active": _TALK,
+    f"{{{ns.CHAT_STATES}}}composing": _TALK,
+    f"{{{ns.CHAT_STATES}}}paused": _TALK,
+    f"{{{ns.CHAT_STATES}}}inactive": _TALK,
+    f"{{{ns.CHAT_STATES}}}gone": _TALK,
+    f"{{{ns.RECEIPTS}}}request": 0,
+    f"{{{ns.RECEIPTS}}}received": _TALK | _CONTENT,
+    f"{{{ns.CHAT_MARKERS}}}markable": 0,
+    f"{{{ns.CHAT_MARKERS}}}received": _TALK | _CONTENT,
+    f"{{{ns.CHAT_MARKERS}}}displayed": _TALK | _CONTENT,
+    f"{{{ns.CHAT_MARKERS}}}acknowledged": _TALK | _CONTENT,
+    f"{{{ns.HINTS}}}no-store": _NO_STORE,
+    f"{{{ns.HINTS}}}no-permanent-store": _NO_ARCHIVE,
+    f"{{{ns.HINTS}}}no-copy": _NO_COPY,
+    f"{{{ns.HINTS}}}store": _STORE,
+    f"{{{ns.CARBONS}}}private": _NO_COPY,
+    f"{{{ns.CARBONS}}}sent": _REWRITE,
+    f"{{{ns.CARBONS}}}received": _REWRITE,
+    f"{{{ns.ARCHIVE}}}result": _REWRITE,
+    f"{{{ns.STANZA_ID}}}stanza-id": _REWRITE,
+    f"{{{ns.STANZA_ID}}}origin-id": _ORIGIN,
+    f"{{{ns.NICK}}}nick": 0,
+    f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
+}
+_WRAPPERS: Final = frozenset((f"{{{ns.CARBONS}}}sent", f"{{{ns.CARBONS}}}received", f"{{{ns.ARCHIVE}}}result"))
+_KINDS: Final = {
+    "": Kind.NORMAL,
+    "normal": Kind.NORMAL,
+    "chat": Kind.CHAT,
+    "groupchat": Kind.GROUPCHAT,
+    "headline": Kind.HEADLINE,
+    "error": Kind.ERROR,
+}
+_ORIGIN_TAG: Final = f"{{{ns.STANZA_ID}}}origin-id"
+_STANZA_ID_TAG: Final = f"{{{ns.STANZA_ID}}}stanza-id"
+_MUC_INVITE: Final = f"{{{ns.MUC_USER}}}invite"
+_START: Final = b"<message"
+_END: Final = b"</message>"
+_ALL: Final = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
+_WITHOUT_ARCHIVE: Final = Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
+_NO_TREATMENT: Final = Treatment(0)
+
+
+class Reader:
+    """Turns message stanzas into `Message` values. ``domains`` are those served here."""
+
+    def __init__(self, domains: frozenset[str]) -> None:
+        self._domains = domains
+
+    def read(self, element: Element, raw: bytes | None, sender: JID, to: JID, start: bytes, local: bool) -> Message:
+        """Read one message.
+
+        ``start`` is what replaces ``<message`` in bytes that can be relayed: the tag with the vouched-for ``from``
+        attribute, which the caller keeps per session. ``local`` is whether the sender is ours.
+        """
+        traits = 0
+        for part in element:
+            traits |= _TRAITS.get(part.tag, _CONTENT)
+        kind = _KINDS.get(element.get("type", ""), Kind.NORMAL)  # RFC 6121 s5.2.2: an unknown type is normal
+        origin = None
+        if traits & _ORIGIN:
+            found = element.find(_ORIGIN_TAG)
+            origin = None if found is None else found.get("id")
+        if (
+            raw is not None
+            and not traits & _REWRITE
+            and raw.startswith(_START)
+            and raw.endswith(_END)
+            and "from" not in element.attrib
+            and element.get("to") == str(to)
+            and b"xmlns" not in raw[: raw.find(b">")]
+        ):
+            payload = start + raw[len(_START) :]
+        else:
+            payload = self._rewrite(element, sender, to, start)
+        return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
+
+    def _rewrite(self, element: Element, sender: JID, to: JID, start: bytes) -> bytes:
+        copy = Element(element.tag, {"from": str(sender), **element.attrib})
+        copy.set("from", str(sender))
+        copy.set("to", str(to))
+        if LANG not in copy.attrib and b" xml:lang='" in start:
+            copy.set(LANG, start.rpartition(b" xml:lang='")[2].rstrip(b"'").decode())
+        copy.text = element.text
+        for part in element:
+            if part.tag in _WRAPPERS or (part.tag == _STANZA_ID_TAG and self._claims_ours(part)):
+                continue
+            copy.append(part)
+        if len(copy) == 0 and not copy.text:
+            copy.text = " "  # keeps an end tag, which rendering splices before
+        return serialise(copy).encode()
+
+    def _claims_ours(self, stanza_id: Element) -> bool:
+        try:
+            return JID.parse(stanza_id.get("by", "")).domain in self._domains
+        except InvalidJID:
+            return True
+
+
+def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> Treatment:
+    if kind is Kind.CHAT or kind is Kind.NORMAL:
+        if traits & _NO_STORE:
+            treatment = Treatment.COPY
+        elif traits & (_CONTENT | _STORE):
+            treatment = _WITHOUT_ARCHIVE if traits & _NO_ARCHIVE and not traits & _STORE else _ALL
+        else:
+            treatment = Treatment.COPY
+        if traits & _NO_COPY or (kind is Kind.NORMAL and not traits & (_BODY | _TALK | _ROOM)):
+            treatment &= ~Treatment.COPY
+        elif traits & _ROOM and not local and not _is_invitation(element):
+            treatment &= ~Treatment.COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
+        return treatment
+    if kind is Kind.ERROR or kind is Kind.GROUPCHAT:
+        return Treatment.DURABLE
+    return _NO_TREATMENT if traits & _NO_STORE else Treatment.DURABLE
+
+
+def _is_invitation(element: Element) -> bool:
+    room = element.find(f"{{{ns.MUC_USER}}}x")
+    return room is not None and room.find(_MUC_INVITE) is not None
+
+
+def start_tag(sender: JID, lang: str = "") -> bytes:
+    """``<message`` with the vouched-for sender and the stream's language (RFC 6120 s8.1.5)."""
+    made = f"<message from='{escape_attribute(str(sender))}'"
+    return (made + f" xml:lang='{escape_attribute(lang)}'" if lang else made).encode()

@@ -1,0 +1,286 @@
+"""From a stanza to its handler: by addressee, kind and payload.
+
+The same dispatcher serves local sessions and peers. Handlers raise `DomainError`; it becomes the error reply here and
+nowhere else. A handler that waits is returned as an awaitable: a client's later stanzas queue behind it, so what one
+client asks for happens in the order it asked (RFC 6120 s10.1).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from homeserver.domain.accounts import Account
+from homeserver.domain.errors import BadRequest, DomainError, ServiceUnavailable
+from homeserver.domain.messages import Stored
+from homeserver.domain.sessions import Session
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stanza import LANG, Stanza, StanzaError, error_reply, result
+from homeserver.protocol.xml import Element
+from homeserver.services.accounts import Accounts, Unknown
+from homeserver.services.messaging import Messaging
+from homeserver.services.router import Router
+from homeserver.services.sessions import Sessions
+from homeserver.xmpp.core_message import Reader, start_tag
+from homeserver.xmpp.errors import stanza_error
+from homeserver.xmpp.feature import Addressee, Handlers, IqKey, IqRequest
+
+log = structlog.get_logger(__name__)
+
+_IQ_TYPES: Final = frozenset(("get", "set", "result", "error"))
+_REQUESTS: Final = frozenset(("get", "set"))
+MAX_BACKGROUND: Final = 1000
+
+Then = Callable[[Stored | None, BaseException | None], None]
+
+
+class Dispatcher:
+    """Gives every stanza to the one place that handles it."""
+
+    def __init__(
+        self, handlers: Handlers, accounts: Accounts, sessions: Sessions, router: Router, messaging: Messaging
+    ) -> None:
+        self._iq = handlers.iq
+        self._presence = handlers.presence
+        self._accounts = accounts
+        self._sessions = sessions
+        self._router = router
+        self._messaging = messaging
+        self._reader = Reader(router.domains)
+        self._background: set[asyncio.Task[None]] = set()
+        router.on_local = self.local
+
+    # --- from a local session -------------------------------------------------------------------------------------
+
+    def message(
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+    ) -> Awaitable[None] | None:
+        """Take a client's message; ``then`` is called once when it is durable, refused or dropped.
+
+        ``start`` is the session's own start tag (see `Reader.read`).
+        """
+        if not self._messaging.knows(to):
+            return self._message_later(session, element, raw, to, start, then)
+        message = self._reader.read(element, raw, session.jid, to, start, True)
+        try:
+            self._messaging.submit(session.account, session.jid, message, then)
+        except DomainError as refusal:
+            self._refuse(Stanza(element, session.jid, to), refusal)
+            then(None, None)
+        return None
+
+    async def _message_later(
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+    ) -> None:
+        await self._messaging.prepare(to)
+        message = self._reader.read(element, raw, session.jid, to, start, True)
+        try:
+            self._messaging.submit(session.account, session.jid, message, then)
+        except DomainError as refusal:
+            self._refuse(Stanza(element, session.jid, to), refusal)
+            then(None, None)
+
+    def presence(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
+        """Take a client's presence."""
+        handler = self._presence.get((stanza.type, True))
+        if handler is None:
+            self._refuse(stanza, BadRequest("Unknown type of presence"))
+            return None
+        try:
+            return self._guard(stanza, handler(session, stanza))
+        except DomainError as refusal:
+            self._refuse(stanza, refusal)
+            return None
+
+    def iq(self, session: Session, stanza: Stanza, respond: Callable[[bytes], None] | None) -> Awaitable[None] | None:
+        """Take a client's IQ: answer it, or pass it on."""
+        if not self._well_formed(stanza):
+            return None
+        to = stanza.to
+        if to is None or (to.is_bare and to.bare == session.jid.bare):
+            return self._handle(stanza, session, session.account, Addressee.OWN_ACCOUNT, respond)
+        if not self._router.is_local(to.domain):
+            self._router.route(stanza)
+            return None
+        return self._local_iq(stanza, to, session, respond)
+
+    # --- from anyone, for an address here ---------------------------------------------------------------------------
+
+    def local(self, stanza: Stanza) -> None:
+        """Deliver a stanza to a local address; what has to wait goes on in the background."""
+        waiting = self.inbound(stanza)
+        if waiting is None:
+            return
+        if len(self._background) >= MAX_BACKGROUND:
+            log.warning("dropped a stanza, too many wait", sender=str(stanza.sender), name=stanza.name)
+            if asyncio.iscoroutine(waiting):
+                waiting.close()
+            return
+        task = asyncio.ensure_future(_finish(waiting))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def inbound(self, stanza: Stanza) -> Awaitable[None] | None:
+        """Take a stanza for a local address whose sender is vouched for.
+
+        An awaitable is returned where the work is not done yet; subscription stanzas are durable when it completes.
+        """
+        to = stanza.to
+        if to is None:
+            return None
+        if stanza.name == "iq":
+            return self._local_iq(stanza, to, None, None) if self._well_formed(stanza) else None
+        if stanza.name == "presence":
+            return self._inbound_presence(stanza, to)
+        return self._inbound_message(stanza, to)
+
+    def read(self, stanza: Stanza) -> Any:
+        """The message value of a peer's message stanza; its sender was proven by the transport."""
+        assert stanza.to is not None
+        start = start_tag(stanza.sender, stanza.element.get(LANG, ""))
+        return self._reader.read(stanza.element, None, stanza.sender, stanza.to, start, False)
+
+    def _inbound_message(self, stanza: Stanza, to: JID) -> Awaitable[None] | None:
+        """A message that is not stored on its way in: errors and what the passing lane carries."""
+        if not to.local:
+            return None
+        if not self._messaging.knows(to):
+            return self._inbound_message_later(stanza, to)
+        try:
+            self._messaging.receive(self.read(stanza), _ignore)
+        except DomainError as refusal:
+            self._refuse(stanza, refusal)
+        return None
+
+    async def _inbound_message_later(self, stanza: Stanza, to: JID) -> None:
+        await self._messaging.prepare(to)
+        self._inbound_message(stanza, to)
+
+    def _inbound_presence(self, stanza: Stanza, to: JID) -> Awaitable[None] | None:
+        if not to.local:
+            return None
+        handler = self._presence.get((stanza.type, False))
+        if handler is None:
+            return None
+        account = self._accounts.peek(to.bare)
+        if isinstance(account, Unknown):
+            return self._inbound_presence_later(stanza, to, handler)
+        if account is None and stanza.type != "probe":
+            return None  # RFC 6121 s8.5.1: presence for nobody is ignored, but a probe is answered as by a stranger
+        return handler(account, stanza)
+
+    async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
+        account = await self._accounts.find(to.bare)
+        if account is not None or stanza.type == "probe":
+            waiting = handler(account, stanza)
+            if waiting is not None:
+                await waiting
+
+    def _local_iq(
+        self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
+    ) -> Awaitable[None] | None:
+        if not to.local:
+            return self._handle(stanza, session, None, Addressee.DOMAIN, respond)
+        if to.resource:
+            target = self._sessions.find(to)
+            if target is not None and (stanza.type not in _REQUESTS or _may_ask(target, stanza.sender)):
+                target.send(stanza)
+            else:
+                self._refuse(stanza, ServiceUnavailable())
+            return None
+        account = self._accounts.peek(to.bare)
+        if isinstance(account, Unknown):
+            return self._account_iq_later(stanza, to, session, respond)
+        return self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
+
+    async def _account_iq_later(
+        self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
+    ) -> None:
+        account = await self._accounts.find(to.bare)
+        waiting = self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
+        if waiting is not None:
+            await waiting
+
+    def _handle(
+        self,
+        stanza: Stanza,
+        session: Session | None,
+        account: Account | None,
+        addressee: Addressee,
+        respond: Callable[[bytes], None] | None,
+    ) -> Awaitable[None] | None:
+        if stanza.type not in _REQUESTS:
+            return None  # an answer to something this server did not ask
+        payload = stanza.element[0]
+        handler = self._iq.get(IqKey(stanza.type, payload.tag, addressee))
+        if handler is None or (account is None and addressee is not Addressee.DOMAIN):
+            self._refuse(stanza, ServiceUnavailable())
+            return None
+        request = IqRequest(stanza, payload, stanza.sender, session, account, addressee, respond)
+        return self._answer(request, handler(request))
+
+    async def _answer(self, request: IqRequest, work: Awaitable[Element | None]) -> None:
+        try:
+            payload = await work
+        except DomainError as refusal:
+            self._refuse(request.stanza, refusal)
+        except Exception:
+            log.exception("handler failed", payload=request.payload.tag, sender=str(request.sender))
+            self._reply(request.stanza, error_reply(request.stanza, StanzaError("internal-server-error")))
+        else:
+            self._reply(request.stanza, result(request.stanza, payload))
+
+    def _guard(self, stanza: Stanza, waiting: Awaitable[None] | None) -> Awaitable[None] | None:
+        return None if waiting is None else self._guarded(stanza, waiting)
+
+    async def _guarded(self, stanza: Stanza, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
+        except DomainError as refusal:
+            self._refuse(stanza, refusal)
+
+    def _well_formed(self, stanza: Stanza) -> bool:
+        """RFC 6120 s8.2.3; a request that breaks the rules is refused, an answer ignored."""
+        kind = stanza.type
+        if kind in _REQUESTS and stanza.id is not None and len(stanza.element) == 1:
+            return True
+        if kind in ("result", "error") and stanza.id is not None:
+            return True
+        if kind not in ("result", "error"):
+            self._refuse(stanza, BadRequest("An IQ has an id, a defined type and one payload"))
+        return False
+
+    def _refuse(self, stanza: Stanza, refusal: DomainError) -> None:
+        """Answer with an error, except to an error or a result (RFC 6120 s8.3.1)."""
+        if stanza.type in ("error", "result") or (stanza.name == "presence" and stanza.type == "unavailable"):
+            return
+        self._reply(stanza, error_reply(stanza, stanza_error(refusal)))
+
+    def _reply(self, stanza: Stanza, answer: Element) -> None:
+        sender = stanza.to if stanza.to is not None else stanza.sender.to_bare()
+        reply = Stanza(answer, sender, stanza.sender)
+        if self._router.is_local(stanza.sender.domain):
+            session = self._sessions.find(stanza.sender)
+            if session is not None:
+                session.send(reply)
+        else:
+            self._router.route(reply)
+
+
+def _may_ask(target: Session, sender: JID) -> bool:
+    """RFC 6121 s8.5.3.1: a stranger learns nothing from asking a full JID; own sessions may always ask."""
+    return target.jid.bare == sender.bare or target.is_visible_to(sender)
+
+
+def _ignore(_stored: Stored | None, _error: BaseException | None) -> None:
+    """A passing stanza owes nobody an answer."""
+
+
+async def _finish(waiting: Awaitable[None]) -> None:
+    try:
+        await waiting
+    except DomainError as refusal:
+        log.info("refused a stanza", reason=type(refusal).__name__)
+    except Exception:
+        log.exception("handling a stanza failed")

@@ -1,0 +1,123 @@
+"""What a message becomes when it enters: its treatment, its bytes, and what is taken out of it."""
+
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from homeserver.domain.messages import Kind, Message, Treatment
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.jid import JID
+from homeserver.xmpp.core_message import Reader, start_tag
+
+ANN = JID.parse("ann@alpha.example/phone")
+BOB = JID.parse("bob@beta.example")
+ALL = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
+
+
+def read(raw: str, *, local: bool = True, keep_raw: bool = True, lang: str = "") -> Message:
+    wrapped = fromstring(f"<s xmlns='{ns.CLIENT}'>{raw}</s>")[0]
+    reader = Reader(frozenset(("alpha.example", "beta.example")))
+    return reader.read(wrapped, raw.encode() if keep_raw else None, ANN, BOB, start_tag(ANN, lang), local)
+
+
+def test_a_plain_message_is_relayed_as_the_bytes_it_came_in() -> None:
+    message = read("<message to='bob@beta.example' type='chat' id='1'><body>a &lt; b</body></message>")
+    assert message.payload == (
+        b"<message from='ann@alpha.example/phone' to='bob@beta.example' type='chat' id='1'>"
+        b"<body>a &lt; b</body></message>"
+    )
+    assert message.kind is Kind.CHAT
+    assert message.stanza_id == "1"
+    assert message.treatment == ALL
+
+
+def test_the_language_of_the_stream_is_added() -> None:
+    message = read("<message to='bob@beta.example'><body>x</body></message>", lang="de")
+    assert b"<message from='ann@alpha.example/phone' xml:lang='de' to=" in message.payload
+
+
+def test_a_claimed_sender_is_replaced_by_the_true_one() -> None:
+    message = read("<message from='eve@alpha.example' to='bob@beta.example'><body>x</body></message>")
+    element = fromstring(message.payload)
+    assert element.get("from") == str(ANN)
+
+
+def test_an_address_in_another_spelling_leaves_prepared() -> None:
+    message = read("<message to='BOB@beta.example'><body>x</body></message>")
+    assert fromstring(message.payload).get("to") == "bob@beta.example"
+
+
+def test_stanza_ids_in_our_name_are_removed_and_others_stay() -> None:
+    message = read(
+        "<message to='bob@beta.example' type='chat'><body>x</body>"
+        f"<stanza-id xmlns='{ns.STANZA_ID}' by='bob@beta.example' id='forged'/>"
+        f"<stanza-id xmlns='{ns.STANZA_ID}' by='room@rooms.elsewhere.example' id='real'/></message>"
+    )
+    assert b"forged" not in message.payload
+    assert b"real" in message.payload
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        f"<received xmlns='{ns.CARBONS}'/>",
+        f"<sent xmlns='{ns.CARBONS}'/>",
+        f"<result xmlns='{ns.ARCHIVE}' id='1'/>",
+    ],
+)
+def test_wrappers_that_only_a_server_writes_are_removed(wrapper: str) -> None:
+    message = read(f"<message to='bob@beta.example' type='chat'><body>x</body>{wrapper}</message>")
+    assert [part.tag for part in fromstring(message.payload)] == ["body"]
+
+
+def test_a_namespace_on_the_start_tag_is_not_doubled_when_it_is_wrapped() -> None:
+    message = read(f"<message xmlns='{ns.CLIENT}' to='bob@beta.example'><body>x</body></message>")
+    assert b"xmlns" not in message.payload
+
+
+STORE_CASES = [
+    ("<body>x</body>", "chat", ALL),
+    ("<body>x</body>", "normal", ALL),
+    (f"<encrypted xmlns='{ns.OMEMO}'/>", "chat", ALL),
+    (f"<received xmlns='{ns.RECEIPTS}' id='1'/>", "chat", ALL),
+    (f"<displayed xmlns='{ns.CHAT_MARKERS}' id='1'/>", "chat", ALL),
+    (f"<composing xmlns='{ns.CHAT_STATES}'/>", "chat", Treatment.COPY),
+    (f"<composing xmlns='{ns.CHAT_STATES}'/><thread>t</thread>", "chat", Treatment.COPY),
+    (f"<body>x</body><no-store xmlns='{ns.HINTS}'/>", "chat", Treatment.COPY),
+    (
+        f"<body>x</body><no-permanent-store xmlns='{ns.HINTS}'/>",
+        "chat",
+        Treatment.KEEP | Treatment.COPY | Treatment.DURABLE,
+    ),
+    (f"<body>x</body><no-copy xmlns='{ns.HINTS}'/>", "chat", ALL & ~Treatment.COPY),
+    (f"<body>x</body><private xmlns='{ns.CARBONS}'/>", "chat", ALL & ~Treatment.COPY),
+    (f"<store xmlns='{ns.HINTS}'/>", "chat", ALL),
+    ("<x xmlns='urn:example:event'/>", "normal", ALL & ~Treatment.COPY),
+    ("<body>x</body>", "headline", Treatment.DURABLE),
+    ("<error/>", "error", Treatment.DURABLE),
+    ("<body>x</body>", "groupchat", Treatment.DURABLE),
+]
+
+
+@pytest.mark.parametrize(("content", "kind", "expected"), STORE_CASES)
+def test_the_treatment_follows_type_and_content(content: str, kind: str, expected: Treatment) -> None:
+    assert read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>").treatment == expected
+
+
+def test_a_private_message_of_a_room_is_not_copied_to_other_sessions_but_an_invitation_is() -> None:
+    plain = f"<message to='bob@beta.example' type='chat'><body>x</body><x xmlns='{ns.MUC_USER}'/></message>"
+    invite = f"<message to='bob@beta.example'><x xmlns='{ns.MUC_USER}'><invite from='a@b'/></x></message>"
+    assert not read(plain, local=False, keep_raw=False).treatment & Treatment.COPY
+    assert read(plain, local=True).treatment & Treatment.COPY
+    assert read(invite, local=False, keep_raw=False).treatment & Treatment.COPY
+
+
+def test_an_unknown_type_is_a_normal_message() -> None:
+    assert read("<message to='bob@beta.example' type='strange'><body>x</body></message>").kind is Kind.NORMAL
+
+
+def test_the_origin_id_is_read() -> None:
+    message = read(
+        f"<message to='bob@beta.example' type='chat'><body>x</body><origin-id xmlns='{ns.STANZA_ID}' id='o1'/></message>"
+    )
+    assert message.origin_id == "o1"

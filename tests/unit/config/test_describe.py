@@ -1,0 +1,39 @@
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from config.describe import EXAMPLE, REFERENCE, example_file, main, reference_page
+from config.load import read_settings
+from config.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_example_file_and_the_page_are_fresh() -> None:
+    hint = "stale: run `python -m config.describe`"
+    assert (ROOT / EXAMPLE).read_text() == example_file(), hint
+    assert (ROOT / REFERENCE).read_text() == reference_page(), hint
+
+
+def test_the_example_file_is_the_defaults() -> None:
+    settings = read_settings(example_file(), Path("/etc/parley/parley.toml"))
+    for declared in fields(Settings):
+        if declared.name not in ("domains", "tls", "data_dir", "storage", "federation"):
+            default = declared.default_factory() if callable(declared.default_factory) else declared.default
+            assert getattr(settings, declared.name) == default, declared.name
+
+
+def test_every_commented_key_is_valid_too() -> None:
+    text = re.sub(r"^#(?=[a-z\[])", "", example_file(), flags=re.MULTILINE)
+    text = text.replace("keys = []", 'keys = ["' + "A" * 43 + '="]')
+    settings = read_settings(text, Path("/etc/parley/parley.toml"))
+    assert settings.federation.peer[0].domain == "partner.example"
+    assert settings.listen[0].port == 5222
+
+
+def test_both_files_are_written_where_they_belong(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "docs").mkdir()
+    main(tmp_path)
+    assert (tmp_path / EXAMPLE).read_text() == example_file()
+    assert (tmp_path / REFERENCE).read_text() == reference_page()
