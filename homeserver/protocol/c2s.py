@@ -321,15 +321,6 @@ class ServerStream(LoginStream):
         """What `acknowledge` would say, not modulo; to be kept for a resumption."""
         return self._handled
 
-    def count(self, position: int) -> int:
-        """What ``handled_count`` will be when everything up to ``position`` is handled."""
-        return max(0, position - (self._base or 0))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of this stream but what `data_to_send` has."""
-        return self.state is State.CLOSED
-
     def acknowledge(self) -> None:
         """Tell the client how far we are; nothing without stream management."""
         if self.queue is not None:

@@ -206,14 +206,13 @@ class Outbox:
             await self._return(lane, lost, lambda _: UNREADABLE)
         return True
 
-    async def misnumbered(self, lane: Lane, epoch: str | None, expected: int) -> None:
-        """The peer refused a batch for its numbers."""
-        if lane.numbering.refused(epoch, expected):
-            gone = lane.settle(expected - 1 - lane.numbering.settled)
-            lane.numbering.settled += len(gone)
-            lane.unsaved = lane.unsaved or bool(gone)
-        else:
-            await self._begin_epoch(lane)
+    async def misnumbered(self, lane: Lane) -> None:
+        """The peer refused a batch for its numbers.
+
+        A batch starts behind what is settled, so the peer misses rows that it answered for, or holds others under
+        these numbers: one side was restored.
+        """
+        await self._begin_epoch(lane)
 
     async def refuse_all(self, lane: Lane) -> None:
         """The peer takes nothing from us: everything that waits goes back with ``forbidden``."""
