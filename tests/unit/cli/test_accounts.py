@@ -98,7 +98,7 @@ def test_many_accounts_from_a_file(config: Path) -> None:
     ("arguments", "text", "message"),
     [
         (("--from-file", "-"), "ann@a.example\n", "line 1 is not of the form"),
-        (("--from-file", "-"), "\na b@c pass\n", "line 2: 'a' is not"),
+        (("--from-file", "-"), "\na b@c pass\n", "line 2 is not of the form"),
         (("--from-file", "-", "ann@a.example"), "", "give an address, or --from-file"),
         ((), "", "give an address, or --from-file"),
     ],
