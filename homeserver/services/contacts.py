@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from config.settings import ContactSettings
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import BadRequest, NotAcceptable, NotAllowed, NotFound, ResourceConstraint
 from homeserver.domain.rosters import Contact, Roster
@@ -60,18 +61,6 @@ class AccountDirectory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ContactLimits:
-    """Bounds of one account: roster items, groups per item, characters of a name or group, requests that wait for an
-    answer, and bytes of such a request that are kept whole."""
-
-    items: int = 2000
-    groups: int = 64
-    name: int = 1023
-    requests: int = 500
-    request_bytes: int = 16_384
-
-
-@dataclass(frozen=True, slots=True)
 class ContactChange:
     """A committed change of one contact of a local account."""
 
@@ -95,14 +84,14 @@ class Contacts:
         router: Router,
         clock: Clock,
         *,
-        limits: ContactLimits = ContactLimits(),
+        limits: ContactSettings | None = None,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._sessions = sessions
         self._router = router
         self._clock = clock
-        self._limits = limits
+        self._limits = limits or ContactSettings()
         self._rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
         self._recent: OrderedDict[str, Roster] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

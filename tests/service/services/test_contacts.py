@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from config.settings import ContactSettings
 from homeserver.domain.errors import NotAllowed, NotFound, ResourceConstraint
 from homeserver.domain.subscriptions import State
 from homeserver.protocol.jid import JID
-from homeserver.services.contacts import ContactLimits
 from tests.kit.world import World, world
 
 ROMEO = "romeo@far.example"
@@ -250,7 +250,7 @@ async def test_nobody_is_a_contact_of_himself(server: World) -> None:
 
 
 async def test_requests_of_strangers_are_bounded(tmp_path: Path) -> None:
-    limits = ContactLimits(requests=3, items=2, request_bytes=300)
+    limits = ContactSettings(requests=3, items=2, request_bytes=300)
     async with world(tmp_path / "data" / "parley.db", limits=limits) as server:
         await server.account("bob")
         for number in range(5):
