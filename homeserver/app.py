@@ -163,6 +163,8 @@ async def build(
 
     presence.on_initial.append(lambda session: delivery.arrived(session))
     accounts.when_revoked(Evictions(sessions))
+    accounts.when_revoked(contacts.revoked)
+    stack.push_async_callback(contacts.settle)
     bounds = QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes)
     binding = Binding(
         Negotiation(accounts, limits),

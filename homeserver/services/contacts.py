@@ -40,6 +40,7 @@ from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.xml import element, parse_own, serialise
 from homeserver.services import roster_stanzas
+from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Contacts:
         self._rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
         self._recent: OrderedDict[str, Roster] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._leaving: set[asyncio.Task[None]] = set()
         self.on_change: list[Callable[[ContactChange], None]] = []
         self.on_granted: list[Callable[[Account, JID], None]] = []
         self.on_revoked: list[Callable[[Account, JID], None]] = []
@@ -182,6 +184,24 @@ class Contacts:
             roster.clear()
         for contact in contacts:
             await self._take_leave(account, contact)
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Listens to the accounts service: contacts of an account that was deleted are told in the background."""
+        if revocation.ending is Ending.DELETED:
+            task = asyncio.get_running_loop().create_task(self._clear_deleted(revocation.account))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def settle(self) -> None:
+        """Wait for what `revoked` began."""
+        while self._leaving:
+            await asyncio.wait(tuple(self._leaving))
+
+    async def _clear_deleted(self, account: Account) -> None:
+        try:
+            await self.clear(account)
+        except Exception:
+            log.exception("contacts of a deleted account were not told", account=account.jid.bare)
 
     # --- subscriptions ----------------------------------------------------------------------------------------------
 

@@ -119,6 +119,7 @@ class World:
 
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
+        await self.contacts.settle()
         while self.dispatcher._background:
             await asyncio.gather(*self.dispatcher._background)
         done = asyncio.get_running_loop().create_future()
@@ -146,6 +147,7 @@ async def world(
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
         sessions = Sessions(50)
         contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
+        accounts.when_revoked(contacts.revoked)
         presence = Presence(contacts, sessions, router, database, clock)
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
@@ -160,4 +162,5 @@ async def world(
                 database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
             )
         finally:
+            await contacts.settle()
             accounts.close()
