@@ -93,7 +93,9 @@ class Reader:
             and element.get("to") == str(to)
             and b"xmlns" not in raw[: raw.find(b">")]
         ):
-            payload = start + raw[len(_START) :]
+            # The stanza's own language wins over the stream's (RFC 6120 s8.1.5), and an attribute may stand only once.
+            opening = start.partition(b" xml:lang='")[0] if LANG in element.attrib else start
+            payload = opening + raw[len(_START) :]
         else:
             payload = self._rewrite(element, sender, to, start)
         return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)

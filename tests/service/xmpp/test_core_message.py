@@ -36,6 +36,13 @@ def test_the_language_of_the_stream_is_added() -> None:
     assert b"<message from='ann@alpha.example/phone' xml:lang='de' to=" in message.payload
 
 
+def test_the_language_of_the_stanza_wins_and_stands_once() -> None:
+    raw = "<message type='chat' to='bob@beta.example' id='1' xml:lang=\"de\"><body>hallo</body></message>"
+    payload = read(raw, lang="en").payload
+    assert payload.count(b"xml:lang") == 1
+    assert b'xml:lang="de"' in payload
+
+
 def test_a_claimed_sender_is_replaced_by_the_true_one() -> None:
     message = read("<message from='eve@alpha.example' to='bob@beta.example'><body>x</body></message>")
     element = fromstring(message.payload)
