@@ -99,7 +99,7 @@ def test_the_printed_commands_work(two: LocalServe) -> None:
     watching = subprocess.Popen([*watch, url], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert watching.stdout is not None
     try:
-        assert '"ready"' in watching.stdout.readline()
+        assert any('"ready"' in line for line in watching.stdout)
         done = subprocess.run(two.command("curl"), capture_output=True, text=True, check=False)
         assert '"access_token"' in done.stdout, done.stderr
         writing = subprocess.Popen(
