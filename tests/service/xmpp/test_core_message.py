@@ -36,11 +36,9 @@ def test_the_language_of_the_stream_is_added() -> None:
     assert b"<message from='ann@alpha.example/phone' xml:lang='de' to=" in message.payload
 
 
-def test_the_language_of_the_stanza_wins_and_stands_once() -> None:
-    raw = "<message type='chat' to='bob@beta.example' id='1' xml:lang=\"de\"><body>hallo</body></message>"
-    payload = read(raw, lang="en").payload
-    assert payload.count(b"xml:lang") == 1
-    assert b'xml:lang="de"' in payload
+def test_a_message_that_names_its_language_keeps_it() -> None:
+    message = read("<message to='bob@beta.example' xml:lang='fr'><body>x</body></message>", lang="de")
+    assert fromstring(message.payload).get("{http://www.w3.org/XML/1998/namespace}lang") == "fr"
 
 
 def test_a_claimed_sender_is_replaced_by_the_true_one() -> None:
