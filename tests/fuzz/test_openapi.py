@@ -6,15 +6,18 @@ The application is served over loopback by a thread of its own with real service
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
+from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -24,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.kit.json_server import json_server
 
+EXAMPLES = 20
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -82,12 +86,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made.stop()
 
 
-@pytest.fixture
-def api(served: Served) -> schemathesis.schemas.BaseSchema:
-    return schemathesis.openapi.from_url(served.url + "/openapi.json")
+def operations(served: Served) -> Iterator[APIOperation]:
+    """Every operation of the served document."""
+    for found in schemathesis.openapi.from_url(served.url + "/openapi.json").get_all_operations():
+        yield found.ok()
 
 
-schema = schemathesis.pytest.from_fixture("api")
+def run(operation: APIOperation, mode: GenerationMode, examples: int, check: Callable[[Case], None]) -> None:
+    """Try an operation with generated requests of one mode."""
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def attempt(case: Case) -> None:
+        check(case)
+
+    attempt()
 
 
 def test_the_document_is_openapi_3_1(served: Served) -> None:
@@ -96,20 +109,28 @@ def test_the_document_is_openapi_3_1(served: Served) -> None:
     validate(document)
 
 
-@schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_undocumented_answer(case: schemathesis.Case, served: Served) -> None:
-    response = case.call(base_url=served.url, headers=served.headers)
-    if response.status_code == 401:
-        served.login()
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_no_undocumented_answer(served: Served, mode: GenerationMode) -> None:
+    def check(case: Case) -> None:
         response = case.call(base_url=served.url, headers=served.headers)
-    case.validate_response(response, checks=CHECKS)
+        if response.status_code == 401:
+            served.login()
+            response = case.call(base_url=served.url, headers=served.headers)
+        case.validate_response(response, checks=CHECKS)
+
+    tried = 0
+    for operation in operations(served):
+        run(operation, mode, EXAMPLES, check)
+        tried += 1
+    assert tried >= 20
 
 
-@schema.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-def test_nothing_without_a_token(case: schemathesis.Case, served: Served) -> None:
-    response = case.call(base_url=served.url)
-    case.validate_response(response, checks=CHECKS)
-    if "security" in case.operation.definition.raw:
-        assert response.status_code in (401, 404, 405)
+def test_nothing_without_a_token(served: Served) -> None:
+    def check(case: Case) -> None:
+        response = case.call(base_url=served.url)
+        case.validate_response(response, checks=CHECKS)
+        assert response.status_code in (400, 401)
+
+    for operation in operations(served):
+        if "security" in operation.definition.raw:
+            run(operation, GenerationMode.POSITIVE, 5, check)
