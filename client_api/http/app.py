@@ -97,6 +97,7 @@ class HttpServer:
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
             handler_cancellation=True,
+            auto_decompress=False,  # a signature covers the coded bytes; the JSON API takes none
             shutdown_timeout=5.0,
         )
 

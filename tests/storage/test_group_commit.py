@@ -21,7 +21,7 @@ def row(id_: int, sender: int | None = 1, recipient: int | None = 2, payload: by
 async def committed(database: Database) -> BaseException | None:
     """Wait for everything queued so far."""
     done: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    database.commit.follow(lambda error: done.set_result(error))
+    database.commit.follow(done.set_result)
     return await done
 
 
@@ -192,10 +192,14 @@ async def test_a_transaction_of_several_steps(database: Database) -> None:
         await run(text_execute, "DELETE FROM account WHERE id = 9")
         assert await run(scalar, "SELECT count(*) FROM account") == before - 1
     with pytest.raises(LookupError):
-        async with database.transaction() as run:
-            await run(text_execute, "DELETE FROM account WHERE id = 8")
-            raise LookupError
+        await abandoned(database)
     assert await database.read(scalar, "SELECT count(*) FROM account") == before - 1
+
+
+async def abandoned(database: Database) -> None:
+    async with database.transaction() as run:
+        await run(text_execute, "DELETE FROM account WHERE id = 8")
+        raise LookupError
 
 
 def text_execute(connection: Connection, statement: str) -> None:

@@ -141,7 +141,7 @@ async def test_pages_cost_the_same_in_a_large_archive(database: Database) -> Non
         for start in range(0, count, 5000):
             for number in range(start, start + 5000):
                 id_ = database.commit.last_id + 1
-                sender = 1 if number % 2 else 3 + number % 6
+                sender = 1 if number % 2 else 3 + number // 2 % 6
                 database.commit.append(LogRow(id_, id_, sender, 2, None, 1, 3, None, None, b"<message/>"))
             assert await committed(database) is None
 
