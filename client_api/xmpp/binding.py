@@ -23,7 +23,7 @@ from homeserver.domain.errors import (
 )
 from homeserver.protocol.jid import JID
 from homeserver.protocol.parser import XmlLimits, parse_document
-from homeserver.protocol.sm import SentQueue
+from homeserver.protocol.sm import WRAP, SentQueue
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.stream_events import (
     Authenticated,
@@ -223,14 +223,19 @@ class Binding:
     ) -> None:
         """Resume a session of an earlier process: its row says how far both sides were.
 
-        How many of the stanzas behind the row the client has is its count ``h``; which they were nobody knows any
-        more, so everything behind the last acknowledged message comes again, with its stanza-id.
+        A client that has more than it had acknowledged is refused: which stanzas those were nobody knows any more, and
+        to resume is to promise that they do not come again (XEP-0198 s5). Its next session is given what waits.
         """
+        if event.h != saved.sent % WRAP:
+            self._resumption.refuse(saved.id)
+            connection.stream.resume_failed("item-not-found", saved.received)
+            return
         session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
         session.wants_copies = state.wants_copies
         session.wants_roster = state.wants_roster
         session.device = state.device
         session.received = saved.received
+        session.position = saved.position
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
         try:
             self._sessions.bind(session)
@@ -245,18 +250,14 @@ class Binding:
             element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
 
-    def _attach(
-        self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested
-    ) -> None:
+    def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
         released = connection.stream.resumed(queue, event.h, session.received)
         if released is None:
             self._resumption.end(session)
             return
         connection.session = session
         session.link = connection
-        highest = session.acknowledged(released)
-        if highest:
-            self._resumption.acknowledged(session, highest)
+        self._resumption.acknowledged(session, session.acknowledged(released))
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
         return XmppSession(account, jid, lang, self._delivery, self._presence, self._resumption.end)

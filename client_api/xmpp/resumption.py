@@ -72,6 +72,7 @@ class Resumption:
         )
         await self._streams.add(row)
         session.stream = stream
+        session.position = position
         self._live[stream] = session
         return stream
 
@@ -102,10 +103,19 @@ class Resumption:
         if session.stream is not None:
             self._streams.counter(session.stream, session.received)
 
-    def acknowledged(self, session: XmppSession, position: int) -> None:
-        """The client acknowledged messages; ``position`` is the highest id among them."""
+    def acknowledged(self, session: XmppSession, highest: int) -> None:
+        """The client acknowledged stanzas; ``highest`` is the highest message id among them, 0 without any.
+
+        The count is kept for every acknowledgement: only a client whose count is the one in the row can be resumed by
+        a later process without repeating what it has.
+        """
+        session.position = max(session.position, highest)
         if session.stream is not None and session.queue is not None:
-            self._streams.position(session.stream, session.queue.acknowledged_count, position)
+            self._streams.position(session.stream, session.queue.acknowledged_count, session.position)
+
+    def refuse(self, stream: str) -> None:
+        """A stream of an earlier process cannot be resumed: its row goes, what waits is in the mailbox."""
+        self._streams.forget(stream)
 
     def lost(self, session: XmppSession, farewell: bool) -> None:
         """The connection is gone. Without a farewell a resumable session waits for a new one."""
