@@ -76,7 +76,9 @@ async def test_an_acknowledged_message_is_on_the_next_page(database: Database) -
     assert [entry.id for entry in await mailboxes.pending(TWO, 3, after=sent[3].id)] == [
         stored.id for stored in sent[4:7]
     ]
+    assert await mailboxes.settled(ONE) == 0
     assert await mailboxes.pending(ONE, 3) == []
+    assert await mailboxes.settled(ONE) == sent[-1].id
     mailboxes.settle(TWO, sent[17].id, lazy=True)
     assert await mailboxes.settled(TWO) == sent[17].id
     assert [entry.id for entry in await mailboxes.pending(TWO, 9)] == [stored.id for stored in sent[18:]]
