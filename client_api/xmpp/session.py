@@ -29,8 +29,8 @@ Ended = Callable[["XmppSession"], None]
 class Link(Protocol):
     """The connection under a session."""
 
-    def transmit(self, data: bytes, mailbox_id: int | None) -> None:
-        """Write one stanza; ``mailbox_id`` is the archive id it has, if any."""
+    def transmit(self, data: bytes) -> None:
+        """Write one stanza."""
 
     def end(self, condition: str, text: str) -> None:
         """Close with a stream error."""
@@ -135,7 +135,7 @@ class XmppSession:
 
     def is_visible_to(self, asker: JID) -> bool:
         """Whether the other side may know that this session is there."""
-        return self._presence.is_visible(self, asker)
+        return self._presence.is_visible(self.jid, asker)
 
     def disconnect(self, condition: str, text: str = "") -> None:
         """End it for good."""
@@ -172,9 +172,10 @@ class XmppSession:
 
     def _transmit(self, data: bytes, mailbox_id: int | None) -> None:
         queue = self.queue
-        if self.link is not None:
-            self.link.transmit(data, mailbox_id)
-        elif queue is not None:
+        if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
-        if queue is not None and queue.is_full:
-            self.disconnect("policy-violation", "Too much waits for an acknowledgement")
+            if queue.is_full:
+                self.disconnect("policy-violation", "Too much waits for an acknowledgement")
+                return
+        if self.link is not None:
+            self.link.transmit(data)

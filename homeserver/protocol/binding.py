@@ -91,10 +91,11 @@ class Binding:
     ) -> None:
         self.account = account
         self.jid: JID | None = None
+        self.previd = ""
         self._stream = stream
         self._options = options
         self._limits = limits
-        self._events = events
+        self.events = events
         self._inline: Inline | None = None  # set while one <success/> is still to answer everything
         self._data = ""
         self._user_agent: UserAgent | None = None
@@ -114,7 +115,8 @@ class Binding:
         self._stream.state = State.BINDING
         if inline.resume is not None and self._options.stream_management:
             self._resuming = True
-            self._events.append(ResumeRequested(self.account, *inline.resume))
+            self.previd = inline.resume[0]
+            self.events.append(ResumeRequested(self.account, *inline.resume))
             return
         if inline.resume is not None:
             self._answers += failed("feature-not-implemented")
@@ -128,14 +130,14 @@ class Binding:
         if inline.tag is None:
             self._succeed()
             return
-        self._events.append(
+        self.events.append(
             BindRequested(self.account, "", True, _tag(inline.tag), self._user_agent, inline.wants_carbons)
         )
 
     def bind(self, element: Element) -> None:
         """The only stanza that may come before a resource is bound (RFC 6120 s7)."""
         if element.tag != IQ or element.get("type") != "set" or len(element) != 1 or element[0].tag != _BIND_TAG:
-            self._events.append(self._stream.fail("not-authorized", "bind a resource first"))
+            self.events.append(self._stream.fail("not-authorized", "bind a resource first"))
             return
         self._iq_id = element.get("id", "")
         wish = text_of(element[0], ns.BIND, "resource") or ""
@@ -148,7 +150,7 @@ class Binding:
             self._refuse_bind("bad-request")
             return
         self._stream.state = State.BINDING
-        self._events.append(BindRequested(self.account, resource))
+        self.events.append(BindRequested(self.account, resource))
 
     def resume(self, element: Element) -> None:
         """XEP-0198 s5."""
@@ -158,7 +160,8 @@ class Binding:
             return
         self._stream.state = State.BINDING
         self._resuming = True
-        self._events.append(ResumeRequested(self.account, *wanted))
+        self.previd = wanted[0]
+        self.events.append(ResumeRequested(self.account, *wanted))
 
     def refuse_enable(self, _element: Element) -> None:
         """Stream management needs a bound resource (XEP-0198 s3)."""
@@ -182,7 +185,7 @@ class Binding:
         if inline.enable is not None and not self._options.stream_management:
             self._bound += failed("feature-not-implemented")
         elif inline.enable is not None:
-            self._events.append(inline.enable)
+            self.events.append(inline.enable)
             return False
         self._succeed()
         return True
@@ -217,7 +220,7 @@ class Binding:
 
     def resumed(self, answer: str) -> None:
         """The old session goes on; there are no features then (XEP-0198 s9.2)."""
-        self._demand_resuming()
+        self.demand_resuming()
         if self._inline is None:
             self._stream.write(answer)
         else:
@@ -226,7 +229,7 @@ class Binding:
 
     def resume_failed(self, answer: str) -> None:
         """The old session is gone; with SASL2 a new one is bound at once if that was asked for."""
-        self._demand_resuming()
+        self.demand_resuming()
         self._resuming = False
         if self._inline is None:
             self._stream.write(answer)
@@ -235,7 +238,8 @@ class Binding:
             self._answers += answer
             self._bind_inline()
 
-    def _demand_resuming(self) -> None:
+    def demand_resuming(self) -> None:
+        """Raises `ProtocolMisuse` unless a resumption waits for its answer."""
         if self._stream.state is not State.BINDING or not self._resuming:
             raise ProtocolMisuse("no resumption was asked for")
 
@@ -246,7 +250,7 @@ class Binding:
         if jid is not None:
             self._answers += f"<bound xmlns='{ns.BIND2}'>{self._bound}</bound>"
             if inline.is_inactive:
-                self._events.append(ClientState(False))
+                self.events.append(ClientState(False))
         self._write_success(str(jid or self.account))
         self._stream.write_features(features.after_login(self._options, self._limits, is_bound=jid is not None))
         self._stream.state = State.BOUND if jid is not None else State.AUTHENTICATED

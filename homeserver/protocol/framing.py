@@ -36,6 +36,10 @@ class Framing(Protocol):
     def is_between_stanzas(self) -> bool:
         """Whether nothing is half read."""
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether `idle` could give something back."""
+
     def header(self, attributes: dict[str, str]) -> bytes:
         """The opening of our stream."""
 
@@ -78,6 +82,10 @@ class TcpFraming:
     @property
     def is_between_stanzas(self) -> bool:
         return self._parser.is_between_stanzas
+
+    @property
+    def is_awake(self) -> bool:
+        return self._parser.is_awake
 
     def header(self, attributes: dict[str, str]) -> bytes:
         return (
@@ -123,6 +131,10 @@ class WebSocketFraming:
     @property
     def is_between_stanzas(self) -> bool:
         return True
+
+    @property
+    def is_awake(self) -> bool:
+        return False
 
     def header(self, attributes: dict[str, str]) -> bytes:
         return f"<open xmlns='{ns.FRAMING}'{_written(attributes)}/>".encode()

@@ -47,7 +47,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}
 
 
 class Negotiation:
-    """What a stream needs before it is bound. Reports through ``events``, which the stream empties."""
+    """What a stream needs before it is bound. Reports into ``events``."""
 
     def __init__(
         self, stream: Stream, options: StreamOptions, limits: StreamLimits, make_id: Callable[[], str]
@@ -69,8 +69,14 @@ class Negotiation:
         self._inline: Inline | None = None
         self._user_agent: UserAgent | None = None
         self._proven: Proven | None = None
-        self._username = ""
+        self._wanted: VerifierNeeded | None = None
         self._failures = 0
+
+    def share(self, events: list[Event]) -> None:
+        """Report into ``events`` from now on."""
+        self.events = events
+        if self.binding is not None:
+            self.binding.events = events
 
     def fail(self, condition: str, text: str = "") -> None:
         """End the stream; what was asked before in the same breath is void."""
@@ -240,9 +246,9 @@ class Negotiation:
             return
         stream.state = State.JUDGING
         if isinstance(step, VerifierWanted):
-            self._username = step.username
             self._check_sender(step.username)
-            self.events.append(VerifierNeeded(step.username, stream.domain, step.hash_name))
+            self._wanted = VerifierNeeded(step.username, stream.domain, step.hash_name)
+            self.events.append(self._wanted)
         elif isinstance(step, PasswordOffered):
             self._check_sender(step.username)
             self.events.append(PasswordPresented(step.username, stream.domain, step.password))
@@ -273,12 +279,15 @@ class Negotiation:
 
     # -- answers of the application
 
-    def verifier(self, found: Verifier | None, hash_name: str) -> None:
+    def verifier(self, found: Verifier | None) -> None:
         """The verifier asked for; None for an account that does not exist, which must not be felt."""
-        options = self._options
+        wanted, options = self._wanted, self._options
+        if wanted is None:
+            raise ProtocolMisuse("no verifier was asked for")
         if found is None:
-            name = f"{self._username}@{self._stream.domain}"
-            found = decoy_verifier(options.decoy_secret, name, options.decoy_iterations, hash_name)
+            name = f"{wanted.username}@{wanted.domain}"
+            found = decoy_verifier(options.decoy_secret, name, options.decoy_iterations, wanted.hash_name)
+        self._wanted = None
         self.answer(found)
 
     def answer(self, found: Verifier | bool) -> None:

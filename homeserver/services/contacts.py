@@ -261,7 +261,7 @@ class Contacts:
             self._tell(self.on_revoked, account, jid)
         if decided.reply is not None:
             await self._send(presence(decided.reply, account.jid, jid, stanza.id))
-        if decided.state.shares and not before.state.shares:
+        if decided.reply == SUBSCRIBED:
             self._tell(self.on_granted, account, jid)
 
     async def _receive(self, account: Account, jid: JID, kind: str, told: Stanza) -> Contact | None:
@@ -278,7 +278,7 @@ class Contacts:
 
         def deliver(before: Contact) -> None:
             if inbound(kind, before.state, before.approved).deliver:
-                for session in self._sessions.of(account.jid.bare):
+                for session in tuple(self._sessions.of(account.jid.bare)):
                     if (session.presence is not None) if kind == SUBSCRIBE else session.wants_roster:
                         session.send(told)
 
@@ -318,7 +318,7 @@ class Contacts:
         if deliver is not None:
             deliver(changed.before)
         if changed.is_visible:
-            for session in self._sessions.of(account.jid.bare):
+            for session in tuple(self._sessions.of(account.jid.bare)):
                 if session.wants_roster:
                     session.send(roster_stanzas.push(changed.after, session.jid))
         if changed.after != changed.before:

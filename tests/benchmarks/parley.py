@@ -72,10 +72,10 @@ def _base_url(port: int) -> str:
 
 
 def _add_accounts(configuration: Path, domain: str, users: int) -> None:
-    """Add all accounts in one call: a line `jid password` each on standard input. Raises ServerFailure."""
+    """Add all accounts in one process. Raises ServerFailure."""
     lines = "".join(f"u{user}@{domain} {PASSWORD}\n" for user in range(users))
     done = subprocess.run(
-        [*_PROGRAM, "account", "add", "--from-file", "-", "--config", str(configuration)],
+        [sys.executable, "-m", "tests.benchmarks.accounts", str(configuration)],
         input=lines.encode(),
         capture_output=True,
         cwd=_ROOT,

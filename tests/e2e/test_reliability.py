@@ -1,6 +1,9 @@
-"""Single faults followed message by message: R-05, R-06, R-16, R-18."""
+"""Single faults followed message by message: R-05, R-06, R-16, R-18, R-19."""
 
+import asyncio
 import os
+import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.stanza import error_of
 from tests.e2e.conftest import MakeNode
 from tests.kit.counted import CountedClient
-from tests.kit.node import ParleyServer
+from tests.kit.node import HOST, ParleyServer
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -188,3 +191,49 @@ async def test_r18_clock_jumps_keep_ids_growing_and_sessions_alive(make_node: Ma
     assert [text for _, text in entries] == bob.texts() == [f"m{number}" for number in range(1, 6)]
     ids = [int(identity) for identity, _ in entries]
     assert ids == sorted(set(ids))
+
+
+async def shown_certificate(node: ParleyServer) -> bytes:
+    """What a new client is shown on the port with TLS from the first byte."""
+    context = ssl.create_default_context(cafile=node.authority.ca_file)
+    _, writer = await asyncio.open_connection(HOST, node.ports.xmpps, ssl=context, server_hostname=node.domain)
+    try:
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return shown
+    finally:
+        writer.transport.abort()
+
+
+async def test_r19_broken_certificate_at_reload_is_not_taken_and_a_good_one_is(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, _ = clients(node)
+    await ann.begin()
+    first = await shown_certificate(node)
+    certificate, _ = node.certificate
+    certificate.write_text("not a certificate")
+    os.kill(node.pid, signal.SIGHUP)
+    for _ in range(20):
+        assert await shown_certificate(node) == first
+        await asyncio.sleep(0.02)
+    node.authority.issue([node.domain], node.domain)
+    os.kill(node.pid, signal.SIGHUP)
+    async with asyncio.timeout(10):
+        while await shown_certificate(node) == first:
+            await asyncio.sleep(0.02)
+    await ann.quiet()
+
+
+async def test_r19_half_written_configuration_at_reload_changes_nothing(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, _ = clients(node)
+    await ann.begin()
+    text = node.config.read_text()
+    node.config.write_text(text[: len(text) // 2])
+    os.kill(node.pid, signal.SIGHUP)
+    for number in range(20):
+        ann.say(node.accounts[1].jid, "still here", f"i{number}")
+        await ann.settled()
+        await asyncio.sleep(0.02)
+    assert node.returncode is None

@@ -10,7 +10,7 @@ Commands are method names of `ServerStream` with words as arguments; `Script.com
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -49,9 +49,7 @@ def shown(event: Event) -> str:
 class Script:
     """One run of a transcript over one framing."""
 
-    def __init__(
-        self, stream: ServerStream, is_websocket: bool, commands: dict[str, Callable[..., Iterable[Event] | None]]
-    ) -> None:
+    def __init__(self, stream: ServerStream, is_websocket: bool, commands: dict[str, Callable[..., object]]) -> None:
         self.stream = stream
         self.is_websocket = is_websocket
         self.commands = commands
@@ -78,7 +76,8 @@ class Script:
         else:
             opening = f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'"
             text = re.sub(r"\{open([^}]*)\}", rf"{opening}\1>", text)
-        self.events += self.stream.receive(text.encode(), self.now)
+        assert not self.events, f"not expected: {[shown(event) for event in self.events]}"
+        self.events = self.stream.receive(text.encode(), self.now)  # a living list: answers append to it
 
     def _server(self, text: str) -> None:
         self._collect()
@@ -107,7 +106,7 @@ class Script:
         name, *words = text.split()
         if name == "clock":
             self.now = float(words[0])
-            self.events += self.stream.check_deadline(self.now)
+            self.events = self.stream.check_deadline(self.now)
             return
         command = self.commands.get(name) or getattr(self.stream, name)
-        self.events += list(command(*words) or ())
+        command(*words)

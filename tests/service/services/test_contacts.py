@@ -1,5 +1,6 @@
 """Subscriptions between accounts here and with other servers (RFC 6121 s3), seen from the clients and from the peer."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,10 @@ async def test_a_peer_may_repeat_everything(server: World) -> None:
     alice.take()
     await server.remote(ROMEO, asked)
     assert alice.told() == []
-    assert server.outbox.told() == [f"subscribed alice@a.example -> {ROMEO}"]
+    assert server.outbox.told() == [
+        f"subscribed alice@a.example -> {ROMEO}",
+        f"available alice@a.example/phone -> {ROMEO}",
+    ]
 
     await server.remote(ROMEO, ended)
     assert alice.told() == [f"unsubscribed {ROMEO} -> alice@a.example", f"push {ROMEO} from"]
@@ -300,8 +304,6 @@ async def test_a_lost_request_is_asked_again_after_a_restart(tmp_path: Path) -> 
 
 async def test_changes_of_one_roster_reach_clients_in_order(server: World) -> None:
     """Versions of pushes grow, whatever was asked for at the same time."""
-    import asyncio
-
     alice = await server.online("alice")
     await asyncio.gather(
         *(server.contacts.set(alice.account, JID.parse(f"c{number}@far.example")) for number in range(20))
