@@ -97,11 +97,17 @@ class Mailboxes:
         """
         if message.origin_id is None:
             return False
-        known = self.seen(message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        key = (message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        known = self.seen(*key)
         if known is None:
             return False
-        first = Stored(known, known, message)
-        self._commit.follow(lambda error: then(None if error else first, error))
+
+        def durable(error: BaseException | None) -> None:
+            # Asked again: the first one's id may have been raised by its commit.
+            place = self._resends.get(key, known)
+            then(None if error is not None else Stored(place, place, message), error)
+
+        self._commit.follow(durable)
         return True
 
     def newest(self) -> int:
@@ -136,7 +142,7 @@ class Mailboxes:
         """
         view = self._commit.view(account.id)
         found, clear = await self._database.read(sql.pending_or_newest, account.id, after, limit, view)
-        if clear > view.settling:
+        if clear > max(view.settling, after):
             self._commit.settle(account.id, clear, lazy=True)
         return found
 

@@ -97,9 +97,11 @@ def newest_id(connection: Connection, owner: int, view: View) -> int:
 def pending_or_newest(
     connection: Connection, owner: int, after: int, limit: int, view: View
 ) -> tuple[list[Entry], int]:
-    """`pending`; when nothing waits also the id up to which that is certain, else 0."""
+    """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
     found = pending(connection, owner, after, limit, view)
-    return found, 0 if found or after else newest_id(connection, owner, view)
+    if found or after > max(settled(connection, owner), view.settling):
+        return found, 0
+    return found, newest_id(connection, owner, view)
 
 
 def conversations(connection: Connection, owner: int, before: int | None, limit: int, view: View) -> list[Conversation]:

@@ -93,6 +93,21 @@ async def test_an_acknowledged_message_is_on_the_next_page(database: Database) -
     assert await mailboxes.count(TWO) == await mailboxes.count(TWO, "u1@example.org") == 20
 
 
+async def test_what_was_handed_out_is_not_settled_by_looking_for_more(database: Database) -> None:
+    mailboxes = service(database, Clock())
+    first = await append(mailboxes, message(1))
+    second = await append(mailboxes, message(2))
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == 0
+    mailboxes.settle(TWO, first.id)
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == first.id
+    mailboxes.settle(TWO, second.id)
+    answer = await append(mailboxes, message(3), sender=TWO, to=ONE)
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == answer.id
+
+
 async def test_a_slow_clock_keeps_times_and_order_apart(database: Database) -> None:
     clock = Clock()
     mailboxes = service(database, clock)
