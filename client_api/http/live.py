@@ -91,7 +91,9 @@ class LiveSession:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._close_code = 1000
+        self._feeding: asyncio.Task[None] | None = None
+        self.close_code = 1000
+        self.close_text = ""
 
     # --- what services call ------------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class LiveSession:
     def disconnect(self, condition: str, text: str = "") -> None:
         """End it; ``condition`` decides the close code."""
         log.info("live session ends", jid=str(self.jid), condition=condition, text=text)
-        self._close_code = CLOSE_CODES.get(condition, 1011)
+        self.close_code = CLOSE_CODES.get(condition, 1011)
         self.end()
 
     # --- what the face calls -----------------------------------------------------------------------------------------
@@ -168,21 +170,26 @@ class LiveSession:
         await self._room.wait()
 
     def end(self) -> None:
-        """Leave the services; the feed closes the socket."""
+        """Leave the services and stop feeding; whoever started the feed closes the socket."""
         if self.ended:
             return
         self.ended = True
-        self._wake.set()
         self._room.set()
+        if self._feeding is not None:
+            self._feeding.cancel()
         left = list(self._unacknowledged)
         self._services.sessions.unbind(self)
         self._services.delivery.redeliver(self, left)
 
-    async def feed(self) -> None:
-        """Write frames until the session ends; then close the socket."""
+    def start(self) -> asyncio.Task[None]:
+        """Start writing frames; the task ends with the session or with the connection."""
         self._queue(msgspec.json.encode(ReadyFrame(self.device, str(self.jid), self.position)))
+        self._feeding = asyncio.create_task(self._feed())
+        return self._feeding
+
+    async def _feed(self) -> None:
         try:
-            while not self.ended:
+            while True:
                 if self._frames:
                     await self._write()
                 elif self._behind:
@@ -190,14 +197,11 @@ class LiveSession:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-            await self._socket.close(code=self._close_code)
         except ConnectionError:
             log.debug("live socket lost", jid=str(self.jid))
         except Exception:
             log.exception("live feed failed", jid=str(self.jid))
-            await self._socket.close(code=1011)
-        finally:
-            self.end()
+            self.close_code = 1011
 
     async def _write(self) -> None:
         frame = self._frames.popleft()

@@ -149,35 +149,38 @@ class Live:
             await socket.close(code=1008, message=error.text.encode()[:120])
             return
         self._open[session.device] = session
-        feed = asyncio.create_task(session.feed())
+        feed, reader = session.start(), asyncio.create_task(self._read(socket, session, wish.presence))
         try:
-            if wish.presence:
-                await self.show(session, PresenceFrame(True))
-            await self._read(socket, session)
+            await asyncio.wait({feed, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             session.end()
             if self._open.get(session.device) is session:
                 del self._open[session.device]
-            await feed
+            for task in (feed, reader):
+                task.cancel()
+            # Nobody reads any more when the socket is closed, so that it waits for the client's half of the close.
+            await asyncio.gather(feed, reader, return_exceptions=True)
+            await socket.close(code=session.close_code, message=session.close_text.encode()[:120])
 
-    async def _read(self, socket: web.WebSocketResponse, session: LiveSession) -> None:
+    async def _read(self, socket: web.WebSocketResponse, session: LiveSession, shows: bool) -> None:
         pace = self._limits.bucket(Limit.STANZA_ACCOUNT, session.account.jid.bare)
         flying = asyncio.Semaphore(MAX_FLYING)
-        async for frame in socket:
-            if session.ended:
-                return
-            if frame.type is not WSMsgType.TEXT:
-                await socket.close(code=BAD_FRAME, message=b"text frames only")
-                return
-            wait = pace.charge()
-            if wait:
-                await asyncio.sleep(wait)
-            try:
+        try:
+            if shows:
+                await self.show(session, PresenceFrame(True))
+            async for frame in socket:
+                if frame.type is not WSMsgType.TEXT:
+                    raise BadRequest("text frames only")
+                wait = pace.charge()
+                if wait:
+                    await asyncio.sleep(wait)
                 await self._take(session, decode_body(frame.data.encode(), ClientFrame), flying)
-            except BadRequest as error:
-                await socket.close(code=BAD_FRAME, message=error.text.encode()[:120])
-                return
-            await session.room()
+                await session.room()
+        except BadRequest as error:
+            session.close_code, session.close_text = BAD_FRAME, error.text
+        except Exception:
+            log.exception("live socket failed", jid=str(session.jid))
+            session.close_code = 1011
 
     async def _take(self, session: LiveSession, frame: ClientFrame, flying: asyncio.Semaphore) -> None:
         if isinstance(frame, SendFrame):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import click
 
@@ -71,18 +71,47 @@ def account() -> None:
 
 @account.command()
 @config_option
-@_address
+@click.argument("address", type=_Address(), required=False)
 @_password_stdin
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.MEMBER.value, show_default=True)
-def add(config: Path, address: JID, password_stdin: bool, role: str) -> None:
+@click.option(
+    "--from-file", type=click.File("r"), help='Many accounts: lines "name@domain password"; - reads standard input.'
+)
+def add(config: Path, address: JID | None, password_stdin: bool, role: str, from_file: TextIO | None) -> None:
     """Make an account. Without a terminal and without --password-stdin the password is made and printed."""
-    password, is_made = _new_password(password_stdin)
+    if (address is None) == (from_file is None):
+        raise click.UsageError("give an address, or --from-file")
+    if from_file is not None:
+        wanted, is_made = _listed(from_file), False
+    else:
+        assert address is not None
+        password, is_made = _new_password(password_stdin)
+        wanted = [(address, password)]
 
     async def work(accounts: Accounts) -> None:
-        await accounts.register(address.local, address.domain, password, admin=True, role=Role(role))
+        for jid, secret in wanted:
+            await accounts.register(jid.local, jid.domain, secret, admin=True, role=Role(role))
+            click.echo(f"account {jid.bare} made" + (f", password {secret}" if is_made else ""))
 
     _run(config, work)
-    click.echo(f"account {address.bare} made" + (f", password {password}" if is_made else ""))
+
+
+def _listed(lines: TextIO) -> list[tuple[JID, str]]:
+    """Addresses and passwords, one account a line; empty lines are passed over."""
+    found = []
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if not text:
+            continue
+        name, space, password = text.partition(" ")
+        try:
+            jid = JID.parse(name)
+        except InvalidJID as error:
+            raise click.ClickException(f"line {number}: {name!r} is not an address: {error}") from error
+        if not jid.local or jid.resource or not space:
+            raise click.ClickException(f'line {number} is not of the form "name@domain password"')
+        found.append((jid, password))
+    return found
 
 
 @account.command("list")

@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "check": ("check", "Say what is wrong with the set-up and what to do."),
     "account": ("accounts", "Add, list, disable or delete accounts; set passwords."),
     "queue": ("queue", "Look at what waits for other servers."),
+    "live": ("live", "Show the frames of a WebSocket of the JSON API."),
     "test": ("testing", "Run the tests of this source tree."),
 }
 

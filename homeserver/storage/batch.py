@@ -14,6 +14,8 @@ CrashPoint = Callable[[str], None]
 """A hook for tests: called with the name of a step of the commit, and may end the process there."""
 
 CRASH_POINTS: Final = ("before_begin", "after_insert", "before_commit", "after_commit", "before_callbacks")
+FILL_CRASH_POINTS: Final = ("before_fill_commit", "after_fill_commit")
+"""Those of filling the entries, which is a transaction of its own on SQLite."""
 
 SqlFunction = Callable[..., object]
 
@@ -113,6 +115,8 @@ class BatchWriter:
         """Give entries to the log up to ``through``, in a transaction of its own."""
         with connection.begin():
             log_index.fill(connection, through)
+            self._crash_point("before_fill_commit")
+        self._crash_point("after_fill_commit")
 
     def forget_mark(self, connection: Connection) -> None:
         """Remove this writer's mark when it ends."""

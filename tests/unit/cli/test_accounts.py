@@ -84,3 +84,27 @@ def test_a_broken_configuration_is_told_with_its_line(config: Path) -> None:
     result = run(config, "list")
     assert result.exit_code == 78
     assert f"{config}:1: domains: found 5" in result.output
+
+
+def test_many_accounts_from_a_file(config: Path) -> None:
+    import asyncio
+
+    made = run(config, "add", "--from-file", "-", text="ann@a.example correct horse\n\nbob@b.example battery staple\n")
+    assert made.output == "account ann@a.example made\naccount bob@b.example made\n"
+    assert asyncio.run(can_log_in(config, "ann@a.example", "correct horse"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "message"),
+    [
+        (("--from-file", "-"), "ann@a.example\n", "line 1 is not of the form"),
+        (("--from-file", "-"), "\na b@c pass\n", "line 2 is not of the form"),
+        (("--from-file", "-", "ann@a.example"), "", "give an address, or --from-file"),
+        ((), "", "give an address, or --from-file"),
+    ],
+)
+def test_a_file_that_is_no_list_of_accounts(config: Path, arguments: tuple[str, ...], text: str, message: str) -> None:
+    refused = run(config, "add", *arguments, text=text)
+    assert refused.exit_code
+    assert message in refused.output
+    assert not run(config, "list").output
