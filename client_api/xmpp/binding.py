@@ -223,8 +223,9 @@ class Binding:
     ) -> None:
         """Resume a session of an earlier process: its row says how far both sides were.
 
-        How many of the stanzas behind the row the client has is its count ``h``; which they were nobody knows any
-        more, so everything behind the last acknowledged message comes again, with its stanza-id.
+        The row names two places: what the client acknowledged, and what it had been sent at the last commit. If its
+        count ``h`` covers the second, everything behind that comes; else everything behind the first. What was sent
+        after the row was last written comes once more, with the same stanza-id: nobody knows any more which it was.
         """
         session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
         session.wants_copies = state.wants_copies
@@ -240,14 +241,13 @@ class Binding:
         self._resumption.adopt(session, saved.id)
         self._attach(connection, session, session.queue, event)
         session.priority = state.priority
-        self._delivery.returned(session, saved.position, saved.resource)
+        position = max(saved.position, saved.marked_position) if event.h >= saved.marked_sent else saved.position
+        self._delivery.returned(session, position, saved.resource)
         if state.presence:
             element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
 
-    def _attach(
-        self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested
-    ) -> None:
+    def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
         released = connection.stream.resumed(queue, event.h, session.received)
         if released is None:
             self._resumption.end(session)
@@ -259,7 +259,9 @@ class Binding:
             self._resumption.acknowledged(session, highest)
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
-        return XmppSession(account, jid, lang, self._delivery, self._presence, self._resumption.end)
+        return XmppSession(
+            account, jid, lang, self._delivery, self._presence, self._resumption.end, self._resumption.mark
+        )
 
     @staticmethod
     def _account(connection: "Connection") -> Account:

@@ -107,6 +107,10 @@ class Resumption:
         if session.stream is not None and session.queue is not None:
             self._streams.position(session.stream, session.queue.acknowledged_count, position)
 
+    def mark(self, stream: str, sent: int, position: int) -> None:
+        """A message was sent; the row follows with the next commit."""
+        self._streams.mark(stream, sent, position)
+
     def lost(self, session: XmppSession, farewell: bool) -> None:
         """The connection is gone. Without a farewell a resumable session waits for a new one."""
         session.link = None

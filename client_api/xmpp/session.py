@@ -25,6 +25,9 @@ MAX_READ: Final = 10_000
 Ended = Callable[["XmppSession"], None]
 """Ends a session that has no connection."""
 
+Mark = Callable[[str, int, int], None]
+"""Told of every message sent on a resumable stream: its id, stanzas sent so far, the message's archive id."""
+
 
 class Link(Protocol):
     """The connection under a session."""
@@ -50,6 +53,7 @@ class XmppSession:
         "_delivery",
         "_ended",
         "_given",
+        "_mark",
         "_read",
         "_presence",
         "_written",
@@ -71,7 +75,7 @@ class XmppSession:
     )
 
     def __init__(
-        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended
+        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended, mark: Mark
     ) -> None:
         self.account = account
         self.jid = jid
@@ -92,6 +96,7 @@ class XmppSession:
         self._delivery = delivery
         self._presence = presence
         self._ended = ended
+        self._mark = mark
         self._written = 0
         self._read: set[int] = set()
 
@@ -174,6 +179,8 @@ class XmppSession:
         queue = self.queue
         if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
+            if mailbox_id is not None and self.stream is not None:
+                self._mark(self.stream, queue.sent_count, mailbox_id)
             if queue.is_full:
                 self.disconnect("policy-violation", "Too much waits for an acknowledgement")
                 return

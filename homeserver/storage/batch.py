@@ -38,6 +38,7 @@ class Batch:
     also: list[Also] = field(default_factory=list)
     received: dict[str, int] = field(default_factory=dict)
     sent: dict[str, tuple[int, int]] = field(default_factory=dict)
+    marked: dict[str, tuple[int, int]] = field(default_factory=dict)
     settled: dict[int, int] = field(default_factory=dict)
     outbox: list[Sequence[Any]] = field(default_factory=list)
     thens: list[Then] = field(default_factory=list)
@@ -74,6 +75,9 @@ class BatchWriter:
         self._log = dialect.insert(schema.log)
         self._received = dialect.update(schema.stream, schema.stream.c.id, [schema.stream.c.received])
         self._sent = dialect.update(schema.stream, schema.stream.c.id, [schema.stream.c.sent, schema.stream.c.position])
+        self._marked = dialect.update(
+            schema.stream, schema.stream.c.id, [schema.stream.c.marked_sent, schema.stream.c.marked_position]
+        )
         mailbox = schema.mailbox.c
         settle = "ON CONFLICT (account) DO UPDATE SET settled = {}(mailbox.settled, excluded.settled)"
         columns = [mailbox.account, mailbox.last_id, mailbox.settled]
@@ -136,6 +140,7 @@ class BatchWriter:
     def _rest(self, connection: Connection, batch: Batch) -> None:
         self._received.run(connection, sorted(batch.received.items()))
         self._sent.run(connection, sorted((name, *found) for name, found in batch.sent.items()))
+        self._marked.run(connection, sorted((name, *found) for name, found in batch.marked.items()))
         if batch.settled:
             rows = sorted((account, 0, position) for account, position in batch.settled.items())
             self._settle[dialect.greatest(connection)].run(connection, rows)

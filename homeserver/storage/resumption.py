@@ -23,6 +23,8 @@ class ResumableStream:
     state: bytes
     updated: float
     expires: float
+    marked_sent: int = 0
+    marked_position: int = 0
 
 
 def add(connection: Connection, found: ResumableStream) -> None:
@@ -38,6 +40,8 @@ def add(connection: Connection, found: ResumableStream) -> None:
             state=found.state,
             updated=found.updated,
             expires=found.expires,
+            marked_sent=found.marked_sent,
+            marked_position=found.marked_position,
         )
     )
 

@@ -261,6 +261,8 @@ stream = Table(
     Column("received", BigInteger, nullable=False, comment="stanzas handled from the client"),
     Column("sent", BigInteger, nullable=False, comment="stanzas the client acknowledged"),
     Column("position", BigInteger, nullable=False, comment="log id of the last message it acknowledged"),
+    Column("marked_sent", BigInteger, nullable=False, default=0, comment="stanzas sent at some moment"),
+    Column("marked_position", BigInteger, nullable=False, default=0, comment="log id of the last message among them"),
     Column("state", LargeBinary, nullable=False, comment="JSON of the face that owns the stream"),
     Column("updated", Float, nullable=False),
     Column("expires", Float, nullable=False),
