@@ -15,6 +15,13 @@ from tests.benchmarks.servers import PASSWORD, Rig, Server, ServerFailure
 _ROOT = Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"
 _PROGRAM = [sys.executable, "-m", "homeserver"]
+# The allocator settings are those that `./parley` exports.
+_ENVIRONMENT = {
+    "PYTHONPATH": str(_ROOT),
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
+    "MALLOC_TOP_PAD_": "1048576",
+}
 
 
 class ParleyRig(Rig):
@@ -42,8 +49,7 @@ class ParleyRig(Rig):
             )
             _add_accounts(path, domain, self.users)
             command = [*_PROGRAM, "serve", "--config", str(path)]
-            environment = {"PYTHONPATH": str(_ROOT)}
-            self.servers.append(Server(domain, _HOST, client_port, command, folder / "parley.log", environment))
+            self.servers.append(Server(domain, _HOST, client_port, command, folder / "parley.log", _ENVIRONMENT))
 
 
 def _configuration(domain: str, folder: Path, *, client_port: int, peers: dict[str, int], authority: Path) -> str:
