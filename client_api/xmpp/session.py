@@ -60,6 +60,7 @@ class XmppSession:
         "account",
         "device",
         "jid",
+        "kept",
         "lang",
         "link",
         "owner",
@@ -92,6 +93,7 @@ class XmppSession:
         self.link: Link | None = None
         self.stream: str | None = None
         self.received = 0
+        self.kept: tuple[object, ...] | None = None
         self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
@@ -150,6 +152,10 @@ class XmppSession:
             self.link.end(condition, text)
         else:
             self._ended(self)
+
+    def wishes(self) -> tuple[object, ...]:
+        """What a later process must know of it; compared with ``kept``, what the row says."""
+        return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 

@@ -89,9 +89,10 @@ class Stanzas:
         await waiting
         self._done(connection, session, position)
 
-    @staticmethod
-    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
+    def _done(self, connection: "Connection", session: XmppSession, position: int) -> None:
         session.received = position
+        if session.stream is not None:
+            self._resumption.changed(session)
         connection.stream.handled(position)
 
     def _stored(
