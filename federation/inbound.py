@@ -185,12 +185,13 @@ class Inbound:
         verdict, known = reception.examine(batch.epoch, entries)
         if verdict is not Verdict.TAKE:
             self._count("federation_numbers_" + verdict.value)
+            gap = verdict is Verdict.GAP
             raise Refusal(
-                problems.NUMBERS,
-                "numbers do not follow" if verdict is Verdict.GAP else "known numbers came with other ids",
-                epoch=reception.epoch if verdict is Verdict.RESTORED else batch.epoch,
+                problems.NUMBERS if gap else problems.RESTORED,
+                "numbers do not follow" if gap else "known numbers came with other ids, or in an ended epoch",
+                epoch=reception.epoch,
                 accepted=reception.highest,
-                expected=reception.expected(batch.epoch) if verdict is Verdict.GAP else reception.highest + 1,
+                expected=reception.expected(batch.epoch) if gap else None,
             )
         new = batch.stanzas[known:]
         if not new:

@@ -165,8 +165,8 @@ class Sender:
                 self._disputed.discard(lane)
                 self._back(lane)
                 return True
-            case Misnumbered(epoch, expected):
-                await self._outbox.misnumbered(lane, epoch, expected)
+            case Misnumbered():
+                await self._outbox.misnumbered(lane)
                 return self._dispute(lane)
             case TooLarge() if len(claim.rows) > 1:
                 self._most[lane] = max(1, len(claim.rows) // 2)

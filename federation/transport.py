@@ -29,10 +29,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Misnumbered:
-    """The peer proved that it expects another number; ``epoch`` is the one it holds, or None."""
-
-    epoch: str | None
-    expected: int
+    """The peer proved that it holds other numbers than these could follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,16 @@ class Supervisor:
 
 
 class Lifecycle:
-    """Runs the parts of one server. `is_ready` is the answer of `/readyz`."""
+    """Runs the parts of one server. `is_ready` is the answer of `/readyz`; `settle` is called once after the start."""
 
-    def __init__(self, supervisor: Supervisor, stop_seconds: float = STOP_SECONDS) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        stop_seconds: float = STOP_SECONDS,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._supervisor = supervisor
+        self._settle = settle
         self._stop_seconds = stop_seconds
         self._stop_wanted = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -144,6 +150,7 @@ class Lifecycle:
             # Noted before it starts: a part that fails half-way must give back what it took.
             started.append(part)
             await part.start()
+        self._settle()
         self.is_ready = True
         log.info("server started")
 

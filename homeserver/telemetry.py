@@ -33,6 +33,16 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _ROWS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+FEDERATION_EVENTS: Final = frozenset(
+    (
+        "federation_epoch_changed",
+        "federation_forged_from",
+        "federation_passing_dropped",
+        "federation_stanza_failed",
+        "federation_stanza_rejected",
+    )
+)
+
 
 class Metrics:
     """All numbers of the server, in one list, with a registry of their own.
@@ -63,6 +73,9 @@ class Metrics:
         self.federation_received = self._counters(
             "federation_received", "Requests from other servers by outcome.", "outcome", outcomes
         )
+        self.federation_events = Counter(
+            "parley_federation_events", "Unusual events between servers.", ("event",), registry=self.registry
+        )
         self.limited = self._counters(
             "limited",
             "Actions refused or put off by a rate limit.",
@@ -72,6 +85,10 @@ class Metrics:
         self.certificate_expiry = self._gauge(
             "certificate_expiry_seconds", "When the first certificate expires, in seconds since 1970."
         )
+
+    def federation_event(self, name: str) -> None:
+        """Count something unusual between servers: a forged sender, numbers that disagree, a new key."""
+        self.federation_events.labels(name if name in FEDERATION_EVENTS else "other").inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """Body and content type of `/metrics` (OpenMetrics 1.0)."""

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
 
 import structlog
 from aiohttp import web
@@ -46,8 +45,9 @@ _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
-_SPOKEN: Final = web.AppKey("spoken", WeakSet)
-OPEN_TO_ALL: Final = "open_to_all"
+_SILENT: Final[web.AppKey[dict[Any, asyncio.TimerHandle]]] = web.AppKey("silent", dict)
+"""Connections that have not sent the head of a request yet, with the timer that ends them."""
+OPEN_TO_ALL: Final = web.ResponseKey("open_to_all", bool)
 """Set on a response that any web page may read (XEP-0156 s3)."""
 
 
@@ -77,7 +77,7 @@ def build_http(
     """The application with all endpoints, the OpenAPI document and page, and the raw routes."""
     outer = _Outer(settings, hosts)
     app = web.Application(middlewares=[outer.middleware], client_max_size=settings.request_bytes)
-    app[_SPOKEN] = WeakSet()
+    app[_SILENT] = {}
     app.add_routes(gate.routes(endpoints))
     app.add_routes(openapi.routes(openapi.document(endpoints, VERSION, public_url)))
     app.add_routes(raw_routes)
@@ -97,6 +97,7 @@ class HttpServer:
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
             handler_cancellation=True,
+            auto_decompress=False,  # a signature covers the coded bytes; the JSON API takes none
             shutdown_timeout=5.0,
         )
 
@@ -114,12 +115,14 @@ class HttpServer:
         if server is None:
             raise RuntimeError("the HTTP server is not started")
         made = server()
-        asyncio.get_running_loop().call_later(self._first_request, self._close_silent, made)
+        timer = asyncio.get_running_loop().call_later(self._first_request, self._close_silent, made)
+        self._app[_SILENT][made] = timer
         return made
 
     def _close_silent(self, connection: Any) -> None:
+        del self._app[_SILENT][connection]
         transport = connection.transport
-        if transport is not None and not transport.is_closing() and connection not in self._app[_SPOKEN]:
+        if transport is not None and not transport.is_closing():
             transport.write(_LATE)
             connection.force_close()
 
@@ -130,12 +133,18 @@ class _Outer:
     def __init__(self, settings: HttpSettings, hosts: Hosts) -> None:
         self._origins = frozenset(settings.cors_origins)
         self._hosts = hosts
-        self.middleware = web.middleware(self._around)
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._around(request, handler)
+
+        self.middleware = middleware
 
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        request.app[_SPOKEN].add(request.protocol)
+        silence = request.app[_SILENT].pop(request.protocol, None)
+        if silence is not None:
+            silence.cancel()
         request_id = secrets.token_hex(8)
-        request["request_id"] = request_id
         response = await self._answer(request, handler, request_id)
         if not response.prepared:
             self._decorate(request, response, request_id)

@@ -183,8 +183,8 @@ class Gate:
         return decode_body(raw, kind)
 
 
-def decode_body(raw: bytes, kind: type[Any]) -> Any:
-    """Read a JSON body as ``kind``.
+def decode_body(raw: bytes, kind: Any) -> Any:
+    """Read a JSON body as ``kind``, a type or a union of tagged ones.
 
     Raises `BadRequest` for what is not JSON, and for what parsers understand differently: repeated names, NaN, lone
     surrogates, a byte order mark, NUL, deep nesting (RFC 8259 s4, s8, s9; RFC 7493).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
@@ -168,7 +169,8 @@ class Messages:
     )
     async def send(self, caller: Caller, body: NewMessage) -> SentMessage | Answer:
         """Send a message; 200 when it had been sent under this client_id before."""
-        to, sent = await self.submit(caller.account, caller.account.jid.with_resource(caller.device), body)
+        to, durable = await self.begin(caller.account, caller.account.jid.with_resource(caller.device), body)
+        sent = await asyncio.shield(durable)
         made = SentMessage(sent.id or None, body.client_id, to.bare, events_json.timestamp(sent.at))
         return Answer(made, 200) if sent.repeated else made
 
@@ -227,13 +229,16 @@ class Messages:
         events = [PositionedEvent(entry.id, event_of(entry)) for entry in found.entries]
         return SyncPage(events, events[-1].position if events else query.cursor, found.complete)
 
-    async def submit(self, sender: Account, source: JID, body: NewMessage) -> tuple[JID, Sent]:
-        """Send what a client asked for, from the session ``source``; returns the recipient and what was stored."""
+    async def begin(self, sender: Account, source: JID, body: NewMessage) -> tuple[JID, asyncio.Future[Sent]]:
+        """Put what a client asked for on its way, from the session ``source``.
+
+        Returns the recipient and a future that is done when the message is durable. Raises the errors of `send`.
+        """
         to = await self.resolve(body.to)
         message = self._message(source, to, body)
         asked = (str(to), body.kind, body.text, body.thread, body.reply_to, body.xml)
         digest = hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
-        return to, await self._sender.send(sender, source, message, digest)
+        return to, await self._sender.begin(sender, source, message, digest)
 
     async def resolve(self, to: str | int) -> JID:
         """The address a client means. Raises `JidMalformed`, `NotFound`."""

@@ -130,10 +130,10 @@ class Binding:
         try:
             found = await self._negotiation.verifier(connection.peer, jid, event.hash_name)
         except RateLimited as refusal:
-            connection.process(connection.stream.reject("temporary-auth-failure", refusal.text))
+            connection.stream.reject("temporary-auth-failure", refusal.text)
             return
         connection.attempt = jid
-        connection.process(connection.stream.verifier(found))
+        connection.stream.verifier(found)
 
     async def _password(self, connection: "Connection", event: PasswordPresented) -> None:
         self.failed(connection)
@@ -142,22 +142,22 @@ class Binding:
             await self._negotiation.check_password(connection.peer, jid, event.password)
         except NotAuthorized:
             self._negotiation.failed(connection.peer, jid)
-            connection.process(connection.stream.password_result(False))
+            connection.stream.password_result(False)
         except (RateLimited, ResourceConstraint) as refusal:
-            connection.process(connection.stream.reject("temporary-auth-failure", refusal.text))
+            connection.stream.reject("temporary-auth-failure", refusal.text)
         else:
-            connection.process(connection.stream.password_result(True))
+            connection.stream.password_result(True)
 
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
             connection.known(await self._negotiation.proven(event.account))
         except AccountDisabled:
-            connection.process(connection.stream.reject("account-disabled"))
+            connection.stream.reject("account-disabled")
         except NotAuthorized:
-            connection.process(connection.stream.reject("not-authorized"))
+            connection.stream.reject("not-authorized")
         else:
-            connection.process(connection.stream.accept())
+            connection.stream.accept()
 
     # --- a new session ------------------------------------------------------------------------------------------------
 
@@ -171,14 +171,13 @@ class Binding:
         try:
             self._sessions.bind(session)
         except Conflict:
-            connection.process(connection.stream.bind_failed("conflict"))
+            connection.stream.bind_failed("conflict")
         except ResourceConstraint:
-            connection.process(connection.stream.bind_failed("resource-constraint"))
+            connection.stream.bind_failed("resource-constraint")
         else:
             connection.session = session
-            events = connection.stream.bound(session.jid)
+            connection.stream.bound(session.jid)
             session.link = connection
-            connection.process(events)
 
     async def _enable(self, connection: "Connection", event: SmEnableRequested) -> None:
         session = connection.session
@@ -187,9 +186,9 @@ class Binding:
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
         if event.resume and self._resumption.seconds > 0:
             stream = await self._resumption.enable(session)
-            connection.process(connection.stream.enabled(session.queue, stream, int(self._resumption.seconds)))
+            connection.stream.enabled(session.queue, stream, int(self._resumption.seconds))
         else:
-            connection.process(connection.stream.enabled(session.queue, None, None))
+            connection.stream.enabled(session.queue, None, None)
 
     # --- an old session -----------------------------------------------------------------------------------------------
 
@@ -201,7 +200,7 @@ class Binding:
             return
         saved = await self._resumption.load(event.previd, account)
         if saved is None:
-            connection.process(connection.stream.resume_failed("item-not-found"))
+            connection.stream.resume_failed("item-not-found")
             return
         self._rebuild(connection, account, event, *saved)
 
@@ -214,7 +213,7 @@ class Binding:
         await self._resumption.durable()
         queue = session.queue
         if queue is None or session.stream is None:
-            connection.process(connection.stream.resume_failed("item-not-found"))
+            connection.stream.resume_failed("item-not-found")
             return
         self._resumption.returned(session)
         self._attach(connection, session, queue, event)
@@ -224,36 +223,44 @@ class Binding:
     ) -> None:
         """Resume a session of an earlier process: its row says how far both sides were.
 
-        How many of the stanzas behind the row the client has is its count ``h``; which they were nobody knows any
-        more, so everything behind the last acknowledged message comes again, with its stanza-id.
+        The row names two places: what the client acknowledged, and what it had been sent at the last commit. If its
+        count ``h`` covers the second, everything behind that comes; else everything behind the first. What was sent
+        after the row was last written comes once more, with the same stanza-id: nobody knows any more which it was.
         """
         session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
         session.wants_copies = state.wants_copies
         session.wants_roster = state.wants_roster
         session.device = state.device
         session.received = saved.received
+        session.position = saved.position
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
         try:
             self._sessions.bind(session)
         except DomainError:
-            connection.process(connection.stream.resume_failed("item-not-found"))
+            connection.stream.resume_failed("item-not-found")
             return
         self._resumption.adopt(session, saved.id)
         self._attach(connection, session, session.queue, event)
         session.priority = state.priority
-        self._delivery.returned(session, saved.position, saved.resource)
+        position = max(saved.position, saved.marked_position) if event.h >= saved.marked_sent else saved.position
+        self._delivery.returned(session, position, saved.resource)
         if state.presence:
             element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
 
     def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
+        released = connection.stream.resumed(queue, event.h, session.received)
+        if released is None:
+            self._resumption.end(session)
+            return
         connection.session = session
         session.link = connection
-        events = connection.stream.resumed(session.jid, event.previd, event.h, session.received, queue)
-        connection.process(events)
+        self._resumption.acknowledged(session, session.acknowledged(released))
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
-        return XmppSession(account, jid, lang, self._delivery, self._presence, self._resumption.end)
+        return XmppSession(
+            account, jid, lang, self._delivery, self._presence, self._resumption.end, self._resumption.mark
+        )
 
     @staticmethod
     def _account(connection: "Connection") -> Account:

@@ -6,8 +6,7 @@ same client sent behind it; the socket is not read meanwhile, so a client cannot
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 import structlog
@@ -69,7 +68,6 @@ class Connection:
         "_is_lost",
         "_asked",
         "_loop",
-        "_more",
         "_on_closed",
         "_on_known",
         "_rest",
@@ -120,7 +118,6 @@ class Connection:
         self._congested = False
         self._is_lost = False
         self._asked = False
-        self._more: deque[object] = deque()
         self._watch()
 
     # --- from the wire ------------------------------------------------------------------------------------------------
@@ -145,7 +142,7 @@ class Connection:
             self._task.cancel()
         self._rest = self._held = None
         self._binding.failed(self)
-        self._leave(farewell=self.stream.is_over)
+        self._leave(farewell=self.stream.is_closed)
         self._on_closed(self)
 
     def congested(self, is_congested: bool) -> None:
@@ -156,9 +153,9 @@ class Connection:
 
     # --- Link ---------------------------------------------------------------------------------------------------------
 
-    def transmit(self, data: bytes, mailbox_id: int | None) -> None:
+    def transmit(self, data: bytes) -> None:
         """Write one stanza; all of one turn of the loop leave together."""
-        self.stream.send(data, mailbox_id)
+        self.stream.send(data)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
@@ -183,10 +180,6 @@ class Connection:
 
     # --- the pump -----------------------------------------------------------------------------------------------------
 
-    def process(self, events: Iterable[object]) -> None:
-        """Take what a command to the stream set off, after the event that is being dealt with."""
-        self._more.extend(events)
-
     def hold(self, waiting: Awaitable[None] | None) -> None:
         """Take no input until something is done."""
         if waiting is not None:
@@ -208,26 +201,18 @@ class Connection:
                 log.info("client does not read", address=self.peer.address)
                 self.wire.abort()
                 return
-        if self.stream.is_over:
+        if self.stream.is_closed:
             self.wire.close()
         elif self.session is not None and not self._congested and not self.wire.unsent():
             self.session.drained()
 
     def _handle(self, events: Iterator[object]) -> None:
-        more = self._more
         for event in events:
             waiting = self._take(event)
-            while waiting is None and more:
-                waiting = self._take(more.popleft())
             if waiting is not None:
                 self._suspend(events, waiting)
                 return
         self.flush()
-
-    def _drained(self) -> Iterator[object]:
-        """What commands set off while the client waited comes before the rest of its input."""
-        while self._more:
-            yield self._more.popleft()
 
     def _suspend(self, events: Iterator[object], waiting: Awaitable[None]) -> None:
         self._rest = events
@@ -246,7 +231,7 @@ class Connection:
         self._task = None
         events, self._rest = self._rest, None
         if events is not None:
-            self._handle(chain(self._drained(), events))
+            self._handle(events)
         while self._rest is None and self._held:
             self.received(self._held.popleft())
         if self._rest is None and not self._is_lost:

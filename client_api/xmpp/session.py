@@ -25,12 +25,15 @@ MAX_READ: Final = 10_000
 Ended = Callable[["XmppSession"], None]
 """Ends a session that has no connection."""
 
+Mark = Callable[[str, int, int], None]
+"""Told of every message sent on a resumable stream: its id, stanzas sent so far, the message's archive id."""
+
 
 class Link(Protocol):
     """The connection under a session."""
 
-    def transmit(self, data: bytes, mailbox_id: int | None) -> None:
-        """Write one stanza; ``mailbox_id`` is the archive id it has, if any."""
+    def transmit(self, data: bytes) -> None:
+        """Write one stanza."""
 
     def end(self, condition: str, text: str) -> None:
         """Close with a stream error."""
@@ -43,13 +46,14 @@ class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
     """
 
     __slots__ = (
         "_delivery",
         "_ended",
         "_given",
+        "_mark",
         "_read",
         "_presence",
         "_written",
@@ -59,6 +63,7 @@ class XmppSession:
         "lang",
         "link",
         "owner",
+        "position",
         "presence",
         "priority",
         "queue",
@@ -71,7 +76,7 @@ class XmppSession:
     )
 
     def __init__(
-        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended
+        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended, mark: Mark
     ) -> None:
         self.account = account
         self.jid = jid
@@ -87,11 +92,13 @@ class XmppSession:
         self.link: Link | None = None
         self.stream: str | None = None
         self.received = 0
+        self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
         self._delivery = delivery
         self._presence = presence
         self._ended = ended
+        self._mark = mark
         self._written = 0
         self._read: set[int] = set()
 
@@ -135,7 +142,7 @@ class XmppSession:
 
     def is_visible_to(self, asker: JID) -> bool:
         """Whether the other side may know that this session is there."""
-        return self._presence.is_visible(self, asker)
+        return self._presence.is_visible(self.jid, asker)
 
     def disconnect(self, condition: str, text: str = "") -> None:
         """End it for good."""
@@ -172,9 +179,12 @@ class XmppSession:
 
     def _transmit(self, data: bytes, mailbox_id: int | None) -> None:
         queue = self.queue
-        if self.link is not None:
-            self.link.transmit(data, mailbox_id)
-        elif queue is not None:
+        if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
-        if queue is not None and queue.is_full:
-            self.disconnect("policy-violation", "Too much waits for an acknowledgement")
+            if mailbox_id is not None and self.stream is not None:
+                self._mark(self.stream, queue.sent_count, mailbox_id)
+            if queue.is_full:
+                self.disconnect("policy-violation", "Too much waits for an acknowledgement")
+                return
+        if self.link is not None:
+            self.link.transmit(data)

@@ -53,8 +53,8 @@ class Stanzas:
             then = partial(self._stored, connection, session, event)
             waiting = self._dispatcher.message(session, element, event.raw, to, session.start, then)
             if waiting is not None:
-                return self._queued(waiting, session, connection.stream.count(event.position))
-            session.received = connection.stream.count(event.position)
+                return self._queued(waiting, session, event.position)
+            session.received = event.position
             self._resumption.handled(session)
             return None
         stanza = Stanza(element, session.jid, to)
@@ -74,9 +74,8 @@ class Stanzas:
 
     def acknowledged(self, session: XmppSession, event: AckReceived) -> None:
         """The client has handled what it was sent."""
-        highest = session.acknowledged(event.released)
-        if highest:
-            self._resumption.acknowledged(session, highest)
+        if event.released:
+            self._resumption.acknowledged(session, session.acknowledged(event.released))
 
     async def _queued(self, waiting: Awaitable[None], session: XmppSession, count: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""
@@ -90,8 +89,9 @@ class Stanzas:
         await waiting
         self._done(connection, session, position)
 
-    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
-        session.received = connection.stream.count(position)
+    @staticmethod
+    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
+        session.received = position
         connection.stream.handled(position)
 
     def _stored(

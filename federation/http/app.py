@@ -137,7 +137,7 @@ class FederationApi:
                 raise Refusal(problems.BAD_REQUEST, "origin or destination differ from the headers")
             await self._check_number(proven, number, batch.epoch)
             self._heard(proven.destination, proven.origin.domain)
-            fresh = signature.created > self._started
+            fresh = signature.created >= int(self._started)
             answer = await self._inbound.accept(proven.origin, proven.destination, batch, fresh)
             return 200, envelope.write(answer)
 

@@ -114,8 +114,8 @@ class SignedTransport:
         if proven and problem is not None:
             if name == problems.POLICY:
                 return Refused()
-            if name == problems.NUMBERS and problem.expected is not None:
-                return Misnumbered(problem.epoch, problem.expected)
+            if name in (problems.NUMBERS, problems.RESTORED):
+                return Misnumbered()
             if name == problems.TRANSACTION_NUMBER and problem.last is not None:
                 pair = (parcel.origin, parcel.destination)
                 self._last[pair] = max(self._last[pair], problem.last)

@@ -93,8 +93,15 @@ class Fetcher:
         session = self._open if pinned or self._lenient else self._guarded
         context: ssl.SSLContext | bool = self._contexts.get(domain) or True
         try:
+            # The library would name a content type of its own, also where there is no content.
             async with session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, ssl=context
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                ssl=context,
+                skip_auto_headers=("Content-Type",),
             ) as answer:
                 if answer.status in (301, 302, 303, 307, 308) and "Location" in answer.headers:
                     return Fetched(answer.status, (), b""), answer.headers["Location"]

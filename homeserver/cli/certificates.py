@@ -6,6 +6,7 @@ extension critical (RFC 5280 s4.2.1.6).
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,10 +64,13 @@ class Authority:
         certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
         return cls(certificate_file, certificate, key)
 
-    def issue(self, names: Sequence[str], certificate_file: Path, key_file: Path) -> None:
-        """Writes a certificate for the host names, and its key, readable by the owner only."""
+    def issue(
+        self, names: Sequence[str], certificate_file: Path, key_file: Path, addresses: Sequence[str] = ()
+    ) -> None:
+        """Writes a certificate for host names and IP addresses, and its key, readable by the owner only."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = [x509.DNSName(idna.encode(name, uts46=True).decode("ascii")) for name in names]
+        hosts: list[x509.GeneralName] = [x509.DNSName(idna.encode(name, uts46=True).decode("ascii")) for name in names]
+        hosts += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = (
             _builder(key, _SERVER_DAYS)

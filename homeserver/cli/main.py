@@ -15,6 +15,8 @@ _COMMANDS: Final = {
     "check": ("check", "Say what is wrong with the set-up and what to do."),
     "account": ("accounts", "Add, list, disable or delete accounts; set passwords."),
     "queue": ("queue", "Look at what waits for other servers."),
+    "live": ("live", "Show the frames of a WebSocket of the JSON API."),
+    "bench": ("benchmarks", "Measure whole servers."),
     "test": ("testing", "Run the tests of this source tree."),
 }
 
@@ -44,7 +46,7 @@ def _version() -> str:
         return "from the source tree"
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="parley")
 def parley() -> None:
     """Parley, a federated chat homeserver."""

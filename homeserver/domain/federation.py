@@ -62,10 +62,6 @@ class Numbering:
         self.settled = accepted
         return count
 
-    def refused(self, epoch: str | None, expected: int) -> bool:
-        """Take the number the peer expects instead of the one it got; False means: call `renumber`."""
-        return epoch in (self.epoch, None) and self.settled < expected <= self.assigned + 1
-
     def renumber(self, epoch: str, unsettled: int) -> None:
         """Begin a new epoch with ``unsettled`` rows waiting, none of them numbered yet."""
         self.previous, self.epoch = self.epoch, epoch

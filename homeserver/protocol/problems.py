@@ -18,6 +18,7 @@ POLICY: Final = "policy"
 UNKNOWN_DESTINATION: Final = "unknown-destination"
 SLOW: Final = "slow"
 NUMBERS: Final = "numbers"
+RESTORED: Final = "restored"
 TRANSACTION_NUMBER: Final = "transaction-number"
 TOO_LARGE: Final = "too-large"
 UNSUPPORTED: Final = "unsupported"
@@ -31,6 +32,7 @@ STATUS: Final = {
     UNKNOWN_DESTINATION: 404,
     SLOW: 408,
     NUMBERS: 409,
+    RESTORED: 409,
     TRANSACTION_NUMBER: 409,
     TOO_LARGE: 413,
     UNSUPPORTED: 415,

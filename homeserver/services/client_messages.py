@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.errors import Conflict
@@ -44,10 +45,14 @@ class ClientMessages:
         self._flying: dict[tuple[int, str], tuple[bytes, asyncio.Future[Sent]]] = {}
 
     async def send(self, sender: Account, source: JID, message: Message, digest: bytes) -> Sent:
-        """Send once under ``message.origin_id``; returns when it is durable.
+        """Send once under ``message.origin_id``; returns when it is durable. Raises as `begin` does."""
+        return await asyncio.shield(await self.begin(sender, source, message, digest))
 
-        ``digest`` stands for all that the client asked for. Raises `Conflict` when the id stands for something else,
-        and what `Messaging.send` raises.
+    async def begin(self, sender: Account, source: JID, message: Message, digest: bytes) -> asyncio.Future[Sent]:
+        """Put a message on its way; the future is done when it is durable.
+
+        Messages whose `begin` is awaited one after the other keep that order. ``digest`` stands for all that the client
+        asked for. Raises `Conflict` when the id stands for something else, and what `Messaging.submit` raises.
         """
         client_id = message.origin_id or ""
         key = (sender.id, client_id)
@@ -55,46 +60,43 @@ class ClientMessages:
         if flying is not None:
             if flying[0] != digest:
                 raise Conflict("this client_id was used for another message")
-            first = await asyncio.shield(flying[1])
-            return Sent(first.id, first.at, True)
+            return asyncio.ensure_future(_repeated(flying[1]))
         answer: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_seen)
+        answer.add_done_callback(partial(self._landed, key))
         self._flying[key] = (digest, answer)
         try:
-            sent = await self._first(sender, source, message, digest)
+            await self._submit(sender, source, message, digest, answer)
         except BaseException as error:
             # Who joined must ask again also when this caller merely went away.
-            answer.set_exception(not_stored(error) if isinstance(error, asyncio.CancelledError) else error)
+            answer.set_exception(not_stored(None) if isinstance(error, asyncio.CancelledError) else error)
             raise
-        else:
-            answer.set_result(sent)
-            return sent
-        finally:
-            del self._flying[key]
+        return answer
 
     async def purge(self) -> None:
         """Forget ids that are over; to be called now and then."""
         await self._database.write(storage.drop_expired, self._clock.now())
 
-    async def _first(self, sender: Account, source: JID, message: Message, digest: bytes) -> Sent:
+    async def _submit(
+        self, sender: Account, source: JID, message: Message, digest: bytes, answer: asyncio.Future[Sent]
+    ) -> None:
         client_id = message.origin_id or ""
         known = await self._database.read(storage.find, sender.id, client_id, self._clock.now())
         if known is not None:
             if known.digest != digest:
                 raise Conflict("this client_id was used for another message")
-            return Sent(known.message, known.at, True)
+            answer.set_result(Sent(known.message, known.at, True))
+            return
         if not self._messaging.knows(message.to):
             await self._messaging.prepare(message.to)
-        durable: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        durable.add_done_callback(_seen)
+        placed: Stored | None = None
 
         def then(stored: Stored | None, error: BaseException | None) -> None:
-            if durable.done():
+            if answer.done():
                 return
             if stored is None:
-                durable.set_exception(not_stored(error))
+                answer.set_exception(not_stored(error))
             else:
-                durable.set_result(stored)
+                answer.set_result(Sent(stored.id, stored.at, placed is None))
 
         placed = self._messaging.submit(sender, source, message, then)
         if placed is not None:
@@ -102,11 +104,13 @@ class ClientMessages:
             made = storage.Known(digest, placed.id, placed.at)
             expires = self._clock.now() + KEPT
             self._database.commit.also(storage.keep, sender.id, client_id, made, expires)
-        stored = await asyncio.shield(durable)
-        return Sent(stored.id, stored.at, placed is None)
+
+    def _landed(self, key: tuple[int, str], answer: asyncio.Future[Sent]) -> None:
+        del self._flying[key]
+        if not answer.cancelled():
+            answer.exception()  # read, so that a failure nobody waits for is not reported as lost
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Reads the outcome, so that one nobody waits for any more is not reported as lost."""
-    if not future.cancelled():
-        future.exception()
+async def _repeated(first: asyncio.Future[Sent]) -> Sent:
+    sent = await asyncio.shield(first)
+    return Sent(sent.id, sent.at, True)

@@ -3,6 +3,8 @@
 A broadcast is serialised once; each contact's copy is the same text with its address put in. Contacts of this server
 are given it directly, others through the router's passing lane. Nothing here waits but two things: the roster of an
 account that no session has asked for yet, and the time an account was last seen.
+
+Sessions are walked over copies: one that is given too much ends at once and leaves the list.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class Presence:
         if live.roster is not None:
             self._broadcast(live.roster, gone)
             own = gone.to_recipient(session.account.jid)
-            for other in self._sessions.of(session.jid.bare):
+            for other in tuple(self._sessions.of(session.jid.bare)):
                 if other.presence is not None or (other is session and stanza is not None):
                     other.send(own)
         for jid in live.directed:
@@ -213,7 +215,7 @@ class Presence:
 
     def peer_unreachable(self, domain: str) -> None:
         """Another server is out of reach: its contacts are shown unavailable, directed presence to it is void."""
-        for session, live in self._live.items():
+        for session, live in tuple(self._live.items()):
             gone = [jid for jid in live.directed if jid.domain == domain]
             live.directed.difference_update(gone)
             for jid in gone:
@@ -225,7 +227,7 @@ class Presence:
     def peer_returned(self, domain: str) -> None:
         """Another server is back: ask it for the presence of its contacts (RFC 6121 s4.3.1)."""
         asked: set[str] = set()
-        for session, live in self._live.items():
+        for session, live in tuple(self._live.items()):
             if live.roster is None or session.jid.bare in asked:
                 continue
             asked.add(session.jid.bare)
@@ -242,11 +244,9 @@ class Presence:
         self._broadcast(roster, shown)
         account = session.account.jid
         own = shown.to_recipient(account)
-        for other in self._sessions.of(account.bare):
+        for other in tuple(self._sessions.of(account.bare)):
             if other.presence is not None:
                 other.send(own)
-                if is_new and other is not session:
-                    session.send(_addressed(other.presence, account))
         if is_new:
             self._gather(session, roster)
         took_messages, live.takes_messages = live.takes_messages, session.priority is not None and session.priority >= 0
@@ -263,15 +263,19 @@ class Presence:
                 await waiting
 
     def _gather(self, session: Session, roster: Roster) -> None:
-        """Give a new session its contacts' presence: from memory for those here, by probe for others (s4.3.1)."""
+        """Give a new session the presence of its account's others and of its contacts: from memory for those here, by
+        probe for those elsewhere (s4.3.1)."""
         account = session.account.jid
+        for other in tuple(self._sessions.of(account.bare)):
+            if other.presence is not None and other is not session:
+                session.send(_addressed(other.presence, account))
         for jid in roster.subscriptions:
             if not self._router.is_local(jid.domain):
                 self._router.route(presence("probe", account, jid))
                 continue
             theirs = self._contacts.held(jid.bare)
             if theirs is not None and theirs.shares_with(account.bare):
-                for other in self._sessions.of(jid.bare):
+                for other in tuple(self._sessions.of(jid.bare)):
                     if other.presence is not None:
                         session.send(_addressed(other.presence, account))
         if account.bare not in self._asked_again:
@@ -290,18 +294,18 @@ class Presence:
                 route(shown.to_recipient(jid))
                 continue
             copy = None
-            for session in sessions(jid.bare):
+            for session in tuple(sessions(jid.bare)):
                 if session.presence is not None:
                     copy = copy or shown.to_recipient(jid)
                     session.send(copy)
 
     def _granted(self, account: Account, jid: JID) -> None:
-        for session in self._sessions.of(account.jid.bare):
+        for session in tuple(self._sessions.of(account.jid.bare)):
             if session.presence is not None:
                 self._router.route(_addressed(session.presence, jid))
 
     def _revoked(self, account: Account, jid: JID) -> None:
-        for session in self._sessions.of(account.jid.bare):
+        for session in tuple(self._sessions.of(account.jid.bare)):
             if session.presence is not None:
                 self._router.route(presence(UNAVAILABLE, session.jid, jid))
 

@@ -31,6 +31,10 @@ class Streams:
         """Into the open commit: how many stanzas the client acknowledged, and the last message among them."""
         self._database.commit.position(stream, sent, position)
 
+    def mark(self, stream: str, sent: int, position: int) -> None:
+        """With the next commit, whatever brings it: what the client was sent."""
+        self._database.commit.mark(stream, sent, position)
+
     def keep(self, stream: str, state: bytes, expires: float) -> None:
         """Into the open commit: wishes and presence."""
         self._database.commit.also(resumption.keep, stream, state, self._clock.now(), expires)

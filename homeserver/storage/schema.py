@@ -264,6 +264,8 @@ stream = Table(
     Column("state", LargeBinary, nullable=False, comment="JSON of the face that owns the stream"),
     Column("updated", Float, nullable=False),
     Column("expires", Float, nullable=False),
+    Column("marked_sent", BigInteger, nullable=False, default=0, comment="stanzas sent at some moment"),
+    Column("marked_position", BigInteger, nullable=False, default=0, comment="log id of the last message among them"),
     Index("stream_account", "account"),
     Index("stream_expires", "expires"),
     info={"owner": "homeserver.storage.resumption"},

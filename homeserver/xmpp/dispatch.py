@@ -22,7 +22,7 @@ from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.messaging import Messaging
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
-from homeserver.xmpp.core_message import Reader, start_tag
+from homeserver.xmpp.core_message import Reader, StartTag, start_tag
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import Addressee, Handlers, IqKey, IqRequest
 
@@ -54,7 +54,7 @@ class Dispatcher:
     # --- from a local session -------------------------------------------------------------------------------------
 
     def message(
-        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> Awaitable[None] | None:
         """Take a client's message; ``then`` is called once when it is durable, refused or dropped.
 
@@ -71,7 +71,7 @@ class Dispatcher:
         return None
 
     async def _message_later(
-        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> None:
         await self._messaging.prepare(to)
         message = self._reader.read(element, raw, session.jid, to, start, True)

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("homeserver", "federation", "client_api", "config")
 MODULE_LINES = 400
 FUNCTION_LINES = 60
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {
+    "homeserver/storage/migrations/versions/0001_tables.py:upgrade": "one migration is one list of tables",
+}
 """Modules and functions above the limits, each with the reason: `path` or `path:function`."""
 
 

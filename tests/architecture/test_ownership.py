@@ -16,7 +16,7 @@ NAMESPACE = re.compile(r"(urn:xmpp:|urn:ietf:params:xml|http://jabber\.org/|^jab
 def test_every_table_has_one_owner_that_exists() -> None:
     from homeserver.storage import schema
 
-    for table in schema.METADATA.sorted_tables:
+    for table in schema.metadata.sorted_tables:
         owner = table.info.get("owner")
         assert owner, f"table {table.name} has no owner"
         importlib.import_module(owner)
@@ -41,3 +41,8 @@ def test_sql_is_written_in_storage_only(word: str) -> None:
     pattern = re.compile(rf"""["']{word}\w""")
     outside = [path for path in SOURCES if "storage" not in path.parts and pattern.search(path.read_text())]
     assert outside == []
+
+
+def test_the_sql_toolkit_is_imported_in_storage_only() -> None:
+    pattern = re.compile(r"^\s*(?:from|import) sqlalchemy", re.MULTILINE)
+    assert [path for path in SOURCES if "storage" not in path.parts and pattern.search(path.read_text())] == []

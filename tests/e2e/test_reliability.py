@@ -1,6 +1,9 @@
-"""Single faults followed message by message: R-05, R-06, R-16, R-18."""
+"""Single faults followed message by message: R-05, R-06, R-16, R-18, R-19."""
 
+import asyncio
 import os
+import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.stanza import error_of
 from tests.e2e.conftest import MakeNode
 from tests.kit.counted import CountedClient
-from tests.kit.node import ParleyServer
+from tests.kit.node import HOST, ParleyServer
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -65,10 +68,9 @@ async def test_r06_resumption_gives_exactly_what_was_missing(make_node: MakeNode
     for number in (1, 2, 3):
         ann.say(bob.account.jid, f"m{number}", f"i{number}")
     await ann.settled()
-    await bob.heard(2)
+    await bob.heard(3)
     bob.acknowledge()
-    await bob.quiet()
-    assert bob.texts() == ["m1", "m2", "m3"]
+    await bob.settled()
     bob.raw.abort()
     ann.say(bob.account.jid, "m4", "i4")
     ann.say(bob.account.jid, "m5", "i5")
@@ -83,6 +85,31 @@ async def test_r06_resumption_gives_exactly_what_was_missing(make_node: MakeNode
     assert returned.texts() == ["m4", "m5"]
     ids = stanza_ids(bob) + stanza_ids(returned)
     assert ids == [identity for identity, _ in await returned.archive()]
+
+
+async def test_r06_what_was_not_acknowledged_before_a_kill_comes_again_with_its_id(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, bob = clients(node)
+    await ann.begin()
+    await bob.begin()
+    for number in (1, 2, 3):
+        ann.say(bob.account.jid, f"m{number}", f"i{number}")
+        await ann.settled()
+        await bob.heard(number)
+        if number == 1:
+            bob.acknowledge()
+            await bob.settled()
+    await node.kill9()
+    await node.start()
+    _, returned = clients(node)
+    assert not await returned.resume(bob), "which stanzas the client has, the server cannot know any more"
+    _, fresh = clients(node)
+    await fresh.begin()
+    await fresh.heard(2)
+    await fresh.quiet()
+    assert fresh.texts() == ["m2", "m3"]
+    assert stanza_ids(fresh) == stanza_ids(bob)[1:]
 
 
 async def test_r06_sender_learns_from_resumption_what_arrived(make_node: MakeNode) -> None:
@@ -188,3 +215,49 @@ async def test_r18_clock_jumps_keep_ids_growing_and_sessions_alive(make_node: Ma
     assert [text for _, text in entries] == bob.texts() == [f"m{number}" for number in range(1, 6)]
     ids = [int(identity) for identity, _ in entries]
     assert ids == sorted(set(ids))
+
+
+async def shown_certificate(node: ParleyServer) -> bytes:
+    """What a new client is shown on the port with TLS from the first byte."""
+    context = ssl.create_default_context(cafile=node.authority.ca_file)
+    _, writer = await asyncio.open_connection(HOST, node.ports.xmpps, ssl=context, server_hostname=node.domain)
+    try:
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return shown
+    finally:
+        writer.transport.abort()
+
+
+async def test_r19_broken_certificate_at_reload_is_not_taken_and_a_good_one_is(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, _ = clients(node)
+    await ann.begin()
+    first = await shown_certificate(node)
+    certificate, _ = node.certificate
+    certificate.write_text("not a certificate")
+    os.kill(node.pid, signal.SIGHUP)
+    for _ in range(20):
+        assert await shown_certificate(node) == first
+        await asyncio.sleep(0.02)
+    node.authority.issue([node.domain], node.domain)
+    os.kill(node.pid, signal.SIGHUP)
+    async with asyncio.timeout(10):
+        while await shown_certificate(node) == first:
+            await asyncio.sleep(0.02)
+    await ann.quiet()
+
+
+async def test_r19_half_written_configuration_at_reload_changes_nothing(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, _ = clients(node)
+    await ann.begin()
+    text = node.config.read_text()
+    node.config.write_text(text[: len(text) // 2])
+    os.kill(node.pid, signal.SIGHUP)
+    for number in range(20):
+        ann.say(node.accounts[1].jid, "still here", f"i{number}")
+        await ann.settled()
+        await asyncio.sleep(0.02)
+    assert node.returncode is None

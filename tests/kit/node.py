@@ -124,8 +124,8 @@ class ParleyServer:
         self.endpoint = self.endpoint_for(security)
         self.data = data or folder / "data"
         self.config = folder / "homeserver.toml"
-        certificate = authority.issue([domain, "localhost", HOST], domain)
-        self.config.write_text(config_text(domain, self.data, self.ports, certificate, peers=peers, extra=extra))
+        self.certificate = authority.issue([domain, "localhost", HOST], domain)
+        self.config.write_text(config_text(domain, self.data, self.ports, self.certificate, peers=peers, extra=extra))
         self._env = {"PYTHONPATH": str(ROOT), **(env or {})}
         argv = [sys.executable, "-m", "homeserver", "serve", "--config", str(self.config)]
         self._process = ServerProcess(argv, folder / "parley.log", self._env)

@@ -141,3 +141,14 @@ async def test_synchronous_is_full_unless_told(sqlite_section: Section, tmp_path
         assert await database.read(scalar, "PRAGMA journal_mode") == "wal"
     async with open_database(Section(tmp_path / "other.db", synchronous="normal")) as database:
         assert await database.write(scalar, "PRAGMA synchronous") == 1
+
+
+async def test_the_command_line_does_not_change_tables_under_a_running_server(sqlite_section: Section) -> None:
+    def age(connection: Connection) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+
+    async with open_database(sqlite_section) as server:
+        await server.write(age)
+        with pytest.raises(StoreInUse):
+            async with open_database(sqlite_section, owner=False):
+                pass

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection
 
 from homeserver.domain.messages import PageRequest
 from homeserver.storage import mailboxes
-from homeserver.storage.batch import CRASH_POINTS
+from homeserver.storage.batch import CRASH_POINTS, FILL_CRASH_POINTS
+from homeserver.storage.committers import TaskCommitter
 from homeserver.storage.database import Database, open_database
 from homeserver.storage.log_index import LogRow
 from tests.kit.postgres import Cluster
@@ -23,6 +25,16 @@ from tests.storage.test_group_commit import committed, ids, row
 @pytest.mark.parametrize("times", [1, 4])
 @pytest.mark.parametrize("step", CRASH_POINTS)
 async def test_killed_at_a_step_of_a_commit(section: Section, opening: Open, step: str, times: int) -> None:
+    await killed(section, opening, step, times)
+
+
+@pytest.mark.parametrize("step", FILL_CRASH_POINTS)
+async def test_killed_while_entries_are_filled(sqlite_section: Section, step: str) -> None:
+    await killed(sqlite_section, partial(open_database, sqlite_section), step, 1)
+
+
+async def killed(section: Section, opening: Open, step: str, times: int) -> None:
+    """Run a server's store until it dies at ``step``; whatever it acknowledged must be there, once."""
     async with opening() as database:
         await database.write(add_accounts)
     ended = await asyncio.to_thread(
@@ -146,6 +158,25 @@ async def test_postgres_crashes_in_a_storm(postgres_section: Section, postgres: 
         known = await database.read(addresses)
         assert Counter(known).most_common(1)[0][1] == 1
         assert len(known) == len(results) // 10
+
+
+@pytest.mark.postgres
+async def test_postgres_stays_away(
+    postgres_section: Section, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskCommitter, "PATIENCE", 0.5)
+    async with open_database(postgres_section) as database:
+        database.commit.append(row(1))
+        assert await committed(database) is None
+        await asyncio.to_thread(postgres.stop, True)
+        errors: list[BaseException | None] = []
+        database.commit.append(row(2), errors.append)
+        assert await committed(database) is not None
+        assert errors[0] is not None
+        await asyncio.to_thread(postgres.start)
+        database.commit.append(row(3))
+        assert await committed(database) is None
+        assert await database.read(ids) == [1, 3]
 
 
 def addresses(connection: Connection) -> list[str]:

@@ -1,5 +1,6 @@
 """The parts of `parley test` that touch the machine, on a folder of the test."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def test_no_service_starts_while_packages_are_installed(tmp_path: Path, before: 
     policy = tmp_path / "policy-rc.d"
     if before is not None:
         policy.write_text(before)
-    with pytest.raises(RuntimeError), services_refused([], policy):
+    with contextlib.suppress(RuntimeError), services_refused([], policy):
         assert subprocess.run([str(policy)], check=False).returncode == 101
         raise RuntimeError
     assert (policy.read_text() if policy.exists() else None) == before

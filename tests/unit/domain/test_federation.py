@@ -4,7 +4,6 @@ import copy
 import random
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,12 +55,7 @@ def exchange(origin: Origin, receiver: Receiver, size: int, answer_lost: bool) -
         return
     if answer_lost:
         return
-    if verdict is Verdict.GAP and numbering.refused(numbering.epoch, receiver.reception.expected(numbering.epoch)):
-        count = receiver.reception.expected(numbering.epoch) - 1 - numbering.settled
-        numbering.settled += count
-        del origin.rows[:count]
-    else:
-        origin.renumber()
+    origin.renumber()
 
 
 def drain(origin: Origin, receiver: Receiver) -> None:
@@ -171,8 +165,3 @@ def test_number_older_than_what_is_remembered() -> None:
     reception.take("e", [(number, str(number)) for number in range(1, REMEMBERED + 3)], {})
     assert reception.examine("e", [(2, "2")]) == (Verdict.RESTORED, 0)
     assert reception.examine("e", [(3, "3")]) == (Verdict.TAKE, 1)
-
-
-@pytest.mark.parametrize(("epoch", "expected", "agreed"), [("e", 4, True), ("e", 5, True), ("e", 6, False), ("x", 4, False), ("e", 2, False)])  # fmt: skip
-def test_refused_number(epoch: str, expected: int, agreed: bool) -> None:
-    assert Numbering("e", settled=2, assigned=4).refused(epoch, expected) is agreed

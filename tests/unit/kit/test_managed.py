@@ -101,7 +101,9 @@ def noting(ledger: Ledger) -> Observer:
         ledger.received(KEY, sender, ANN.jid, None if stanza_id is None else stanza_id.get("id"))
         return KEY
 
-    return Observer(message=message, acknowledged=ledger.acknowledged, confirmed=ledger.confirmed)
+    return Observer(
+        message=message, acknowledged=ledger.acknowledged, confirmed=ledger.confirmed, covered=ledger.covered
+    )
 
 
 async def play(*scripts: Script) -> Ledger:
@@ -151,7 +153,7 @@ async def test_repeat_after_an_acknowledgement_that_may_be_lost_is_none() -> Non
     assert (await play(first, second)).verdict(archive=False).failures() == {}
 
 
-async def test_resumption_confirms_what_its_h_covers() -> None:
+async def test_repeat_of_what_a_resumption_covered_is_a_violation() -> None:
     async def first(server: Scripted) -> None:
         await deliver(server)
         server.reset()
@@ -163,7 +165,7 @@ async def test_resumption_confirms_what_its_h_covers() -> None:
         server.message()
         await server.expect(f"<a xmlns='{SM}' h='2'/>")
 
-    assert (await play(first, second)).verdict(archive=False).doubled_after_ack == 1
+    assert (await play(first, second)).verdict(archive=False).doubled_after_resume == 1
 
 
 async def test_silent_client_never_acknowledges() -> None:
