@@ -204,13 +204,13 @@ class StreamParser:
             and size <= 5 * limits.max_attributes  # too short for more: an attribute takes six bytes
             and len(events) <= limits.max_depth
         ):
-            for kind, _ in events:
-                if kind != "end":
-                    raise XmlFault("restricted-xml", "comments and processing instructions are not allowed")
+            is_plain = _OTHER_MARKUP.search(piece) is None
+            if not is_plain and any(kind != "end" for kind, _ in events):
+                raise XmlFault("restricted-xml", "comments and processing instructions are not allowed")
             node = root[0]
             events.clear()
             del root[0]
-            items.append((node, piece if self._spliceable and _may_splice(node, piece) else None))
+            items.append((node, piece if is_plain and self._spliceable and _may_splice(node, piece) else None))
             if self._total > limits.renew_after_bytes:
                 self._drop()
         elif self._finish(piece, items):
@@ -338,7 +338,8 @@ class StreamParser:
                 raise XmlFault("bad-format", "stream header within the stream")
         if not done and not closed:
             return False
-        if done == 1 and len(root) == 1 and not closed and whole and self._spliceable and _may_splice(root[0], whole):
+        is_one = done == 1 and len(root) == 1 and not closed
+        if is_one and whole and self._spliceable and not _OTHER_MARKUP.search(whole) and _may_splice(root[0], whole):
             items[-1] = (root[0], whole)
         del root[:done]
         return len(root) == 0
@@ -386,7 +387,7 @@ def _refuse_text(before: Element) -> None:
 def _may_splice(node: Element, raw: bytes) -> bool:
     """Whether ``raw``, from which exactly ``node`` was read, keeps its meaning in another jabber:client stream.
 
-    It ends with ``</message>``: a tag, as no other markup is in it; so it begins with ``<message``.
+    It ends with ``</message>``: a tag, as no other markup than tags is in it; so it begins with ``<message``.
     A default namespace may be declared on the start tag only in a spelling that the search would see, or one with a
     character reference: then the start tag is looked at as a whole.
     """
@@ -395,6 +396,5 @@ def _may_splice(node: Element, raw: bytes) -> bool:
         and node.get("from") is None
         and b"jabber:client" not in raw
         and b"stream:" not in raw
-        and _OTHER_MARKUP.search(raw) is None
         and (b"&" not in raw or _PLAIN_START.match(raw) is not None)
     )
