@@ -42,10 +42,12 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.control import Control
 from homeserver.services.delivery import Delivery
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.operations import Operations
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.router import Router
@@ -239,7 +241,8 @@ async def build(
     for entry in settings.listen:
         if entry.kind == "https":
             listeners.append(Listener(entry, https.connection, certificates, ALPN_HTTP))
-    return [Sweeper(streams, tokens), *parts, HttpFace(https), *listeners]
+    control = Control(settings.data_dir, Operations(accounts, outbox))
+    return [Sweeper(streams, tokens), *parts, HttpFace(https), control, *listeners]
 
 
 class Evictions:
