@@ -147,7 +147,7 @@ async def build(
     router = Router(domains, outbox)
     messaging = Messaging(domains, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
-    contacts = Contacts(database, accounts, sessions, router, clock)
+    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
     presence = Presence(contacts, sessions, router, database, clock)
     streams = Streams(database, clock)
     resumption = Resumption(streams, sessions, delivery, mailboxes, clock, settings.limits.resume_time)
@@ -162,6 +162,8 @@ async def build(
 
     presence.on_initial.append(lambda session: delivery.arrived(session))
     accounts.when_revoked(Evictions(sessions))
+    accounts.when_revoked(contacts.revoked)
+    stack.push_async_callback(contacts.settle)
     bounds = QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes)
     binding = Binding(
         Negotiation(accounts, limits),
@@ -252,8 +254,10 @@ class Evictions:
     def __call__(self, revocation: Revocation) -> None:
         if revocation.ending is Ending.PASSWORD:
             return
+        loop = asyncio.get_running_loop()
         for session in list(self._sessions.of(revocation.account.jid.bare)):
-            session.disconnect("not-authorized", "The account was disabled or deleted")
+            # After the step that is under way: who removes its own account still gets the answer (XEP-0077 s3.2).
+            loop.call_soon(session.disconnect, "not-authorized", "The account was disabled or deleted")
 
 
 def xmpp_listener(entry: ListenSettings, face: XmppFace, buffer: ReceiveBuffer, certificates: Certificates) -> Listener:

@@ -232,6 +232,7 @@ class Binding:
         session.wants_roster = state.wants_roster
         session.device = state.device
         session.received = saved.received
+        session.position = saved.position
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
         try:
             self._sessions.bind(session)
@@ -254,9 +255,7 @@ class Binding:
             return
         connection.session = session
         session.link = connection
-        highest = session.acknowledged(released)
-        if highest:
-            self._resumption.acknowledged(session, highest)
+        self._resumption.acknowledged(session, session.acknowledged(released))
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
         return XmppSession(

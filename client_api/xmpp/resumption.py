@@ -72,6 +72,7 @@ class Resumption:
         )
         await self._streams.add(row)
         session.stream = stream
+        session.position = position
         self._live[stream] = session
         return stream
 
@@ -102,10 +103,14 @@ class Resumption:
         if session.stream is not None:
             self._streams.counter(session.stream, session.received)
 
-    def acknowledged(self, session: XmppSession, position: int) -> None:
-        """The client acknowledged messages; ``position`` is the highest id among them."""
+    def acknowledged(self, session: XmppSession, highest: int) -> None:
+        """The client acknowledged stanzas; ``highest`` is the highest message id among them, 0 without any.
+
+        The count is kept for every acknowledgement, so that a later process knows what the client's count covers.
+        """
+        session.position = max(session.position, highest)
         if session.stream is not None and session.queue is not None:
-            self._streams.position(session.stream, session.queue.acknowledged_count, position)
+            self._streams.position(session.stream, session.queue.acknowledged_count, session.position)
 
     def mark(self, stream: str, sent: int, position: int) -> None:
         """A message was sent; the row follows with the next commit."""

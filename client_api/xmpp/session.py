@@ -46,7 +46,7 @@ class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
     """
 
     __slots__ = (
@@ -63,6 +63,7 @@ class XmppSession:
         "lang",
         "link",
         "owner",
+        "position",
         "presence",
         "priority",
         "queue",
@@ -91,6 +92,7 @@ class XmppSession:
         self.link: Link | None = None
         self.stream: str | None = None
         self.received = 0
+        self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
         self._delivery = delivery

@@ -74,9 +74,8 @@ class Stanzas:
 
     def acknowledged(self, session: XmppSession, event: AckReceived) -> None:
         """The client has handled what it was sent."""
-        highest = session.acknowledged(event.released)
-        if highest:
-            self._resumption.acknowledged(session, highest)
+        if event.released:
+            self._resumption.acknowledged(session, session.acknowledged(event.released))
 
     async def _queued(self, waiting: Awaitable[None], session: XmppSession, count: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""

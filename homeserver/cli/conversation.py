@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -84,7 +85,7 @@ class JsonSide:
 
     async def send(self, to: str, text: str) -> None:
         """Sends a message."""
-        await self._post("/v1/messages", {"to": to, "text": text})
+        await self._post("/v1/messages", {"to": to, "text": text, "client_id": uuid.uuid4().hex})
 
     async def receive(self) -> str:
         """The next message's text."""

@@ -36,7 +36,7 @@ async def _live(url: str, base: str, login: dict[str, str], ca: Path | None) -> 
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{base}/v1/sessions", json=login, ssl=trust) as answer:
             document = await answer.json(content_type=None)
-            if answer.status != 200:
+            if answer.status >= 300:
                 raise click.ClickException(f"login refused: {document.get('detail') or document.get('title')}")
         headers = {"Authorization": f"Bearer {document['access_token']}"}
         async with session.ws_connect(url, ssl=trust, headers=headers) as socket:

@@ -16,10 +16,12 @@ from typing import Final
 
 import click
 
+from config.settings import LogSettings
 from homeserver.cli.certificates import Authority
 from homeserver.cli.conversation import converse
 from homeserver.cli.demo import HOST, DemoError, Person, Place, Server, make_people, write_place
 from homeserver.listeners import ListenError, open_sockets
+from homeserver.telemetry import set_up_logging
 
 _DOMAINS: Final = ("alpha.localhost", "beta.localhost")
 _PEOPLE: Final = {"alpha.localhost": ("alice", "bob"), "beta.localhost": ("carol", "dave")}
@@ -35,6 +37,7 @@ _WRAPPER: Final = Path(__file__).parents[2] / "parley"
 @click.option("--port-base", default=15220, show_default=True, type=click.IntRange(1, 65000), help="First port.")
 def localserve(one: bool, data: Path | None, port_base: int) -> None:
     """Start two federated servers on loopback addresses, with accounts to try, until Ctrl-C."""
+    set_up_logging(LogSettings(level="warning"))
     folder = data or Path(tempfile.mkdtemp(prefix="parley-"))
     folder.mkdir(parents=True, exist_ok=True)
     domains = _DOMAINS[:1] if one else _DOMAINS

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "account": ("accounts", "Add, list, disable or delete accounts; set passwords."),
     "queue": ("queue", "Look at what waits for other servers."),
     "live": ("live", "Show the frames of a WebSocket of the JSON API."),
+    "bench": ("benchmarks", "Measure whole servers."),
     "test": ("testing", "Run the tests of this source tree."),
 }
 

@@ -302,7 +302,7 @@ class ServerStream(LoginStream):
 
         Position 0 is that of all stanzas before stream management: they are not counted.
         """
-        if position == self._handled + 1:
+        if position == self._handled + 1 and position <= self._position:
             early = self._early
             if early:
                 while position + 1 in early:

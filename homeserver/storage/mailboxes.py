@@ -86,6 +86,24 @@ def pending(connection: Connection, owner: int, after: int, limit: int, view: Vi
     return found
 
 
+def newest_id(connection: Connection, owner: int, view: View) -> int:
+    """The highest id of the owner's entries, archived or waiting; 0 without any."""
+    if view.tail:
+        return view.tail[-1][0]
+    query = select(func.max(entry.c.id)).where(entry.c.owner == owner, entry.c.id <= view.through)
+    return connection.execute(query).scalar_one() or 0
+
+
+def pending_or_newest(
+    connection: Connection, owner: int, after: int, limit: int, view: View
+) -> tuple[list[Entry], int]:
+    """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
+    found = pending(connection, owner, after, limit, view)
+    if found or after > max(settled(connection, owner), view.settling):
+        return found, 0
+    return found, newest_id(connection, owner, view)
+
+
 def conversations(connection: Connection, owner: int, before: int | None, limit: int, view: View) -> list[Conversation]:
     """The newest entry with each peer, newest first; ``before`` is the id of the last one of the page before.
 
@@ -138,10 +156,10 @@ def settled(connection: Connection, owner: int) -> int:
     return found if found is not None else 0
 
 
-def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, str, str, bytes]]:
+def recent_origins(connection: Connection, since: int, limit: int) -> list[tuple[int, str, str, str, bytes]]:
     """Messages with an origin-id and an id above ``since``: (id, sender's bare JID, peer's, origin-id, payload).
 
-    Only those of local senders, oldest first; for the recognition of resends after a restart.
+    Only those of local senders, the newest ``limit``, oldest first; for the recognition of resends after a restart.
     """
     sender, recipient = account.alias("sender"), account.alias("recipient")
     query = (
@@ -149,9 +167,11 @@ def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, s
         .join(sender, sender.c.id == log.c.sender)
         .outerjoin(recipient, recipient.c.id == log.c.recipient)
         .where(log.c.id > since, log.c.origin_id.is_not(None))
-        .order_by(log.c.id)
+        .order_by(log.c.id.desc())
+        .limit(limit)
     )
-    return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in connection.execute(query)]
+    rows = connection.execute(query).all()[::-1]
+    return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in rows]
 
 
 def purge_before(connection: Connection, before: int, limit: int = 1000, keep_waiting: bool = True) -> int:

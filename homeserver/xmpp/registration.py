@@ -15,7 +15,6 @@ from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import IQ
 from homeserver.protocol.xml import Element, child, children, element, text_of
 from homeserver.services.accounts import Accounts
-from homeserver.services.contacts import Contacts
 from homeserver.services.limits import Limit, Limits, address_key
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
@@ -81,7 +80,6 @@ class Registration:
     """Password change and removal for who is logged in; `attempt` for who is not yet."""
 
     accounts: Accounts
-    contacts: Contacts
     limits: Limits
 
     def attempt(self, domain: str, address: str) -> Attempt:
@@ -103,12 +101,11 @@ class Registration:
 
     @on_iq("set", ns.REGISTER, "query", to=(Addressee.OWN_ACCOUNT, Addressee.DOMAIN))
     async def change(self, request: IqRequest) -> Element | None:
-        """XEP-0077 s3.2 (removal) and s3.3 (password)."""
+        """XEP-0077 s3.2 (removal) and s3.3 (password). What follows from a removal hangs on the accounts service."""
         account = _asker(request)
         if child(request.payload, ns.REGISTER, "remove") is not None:
             if len(request.payload) > 1:
                 raise BadRequest("a removal holds nothing else")
-            await self.contacts.clear(account)
             await self.accounts.delete(account.jid.bare)
             return None
         fields = _fields(request.payload)

@@ -68,10 +68,9 @@ async def test_r06_resumption_gives_exactly_what_was_missing(make_node: MakeNode
     for number in (1, 2, 3):
         ann.say(bob.account.jid, f"m{number}", f"i{number}")
     await ann.settled()
-    await bob.heard(2)
+    await bob.heard(3)
     bob.acknowledge()
-    await bob.quiet()
-    assert bob.texts() == ["m1", "m2", "m3"]
+    await bob.settled()
     bob.raw.abort()
     ann.say(bob.account.jid, "m4", "i4")
     ann.say(bob.account.jid, "m5", "i5")
@@ -86,6 +85,31 @@ async def test_r06_resumption_gives_exactly_what_was_missing(make_node: MakeNode
     assert returned.texts() == ["m4", "m5"]
     ids = stanza_ids(bob) + stanza_ids(returned)
     assert ids == [identity for identity, _ in await returned.archive()]
+
+
+async def test_r06_what_was_not_acknowledged_before_a_kill_comes_again_with_its_id(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, bob = clients(node)
+    await ann.begin()
+    await bob.begin()
+    for number in (1, 2, 3):
+        ann.say(bob.account.jid, f"m{number}", f"i{number}")
+        await ann.settled()
+        await bob.heard(number)
+        if number == 1:
+            bob.acknowledge()
+            await bob.settled()
+    await node.kill9()
+    await node.start()
+    _, returned = clients(node)
+    assert not await returned.resume(bob), "which stanzas the client has, the server cannot know any more"
+    _, fresh = clients(node)
+    await fresh.begin()
+    await fresh.heard(2)
+    await fresh.quiet()
+    assert fresh.texts() == ["m2", "m3"]
+    assert stanza_ids(fresh) == stanza_ids(bob)[1:]
 
 
 async def test_r06_sender_learns_from_resumption_what_arrived(make_node: MakeNode) -> None:

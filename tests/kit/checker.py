@@ -200,8 +200,8 @@ class Ledger:
             for _, key in entries
             if key not in self._sent or owner not in (key.sender, key.recipient)
         ]
-        examples += [f"lost for good: {key}" for key in sorted(lost_hard)]
-        examples += [f"lost in the archive of {owner}: {key}" for key, owner in sorted(lost_mam)]
+        lost = [f"lost for good: {key}" for key in sorted(lost_hard)]
+        lost += [f"lost in the archive of {owner}: {key}" for key, owner in sorted(lost_mam)]
         examples += [f"delivered again after acknowledgement: {key}" for key in self._again]
         examples += [f"delivered again though the resumption covered it: {key}" for key in self._again_resumed]
         return Verdict(
@@ -221,7 +221,7 @@ class Ledger:
             bounced=len(self._bounced & self._acknowledged),
             archive_checked=archive,
             recoveries=tuple(self._recoveries),
-            examples=tuple((examples + ghosts)[:20]),
+            examples=tuple((lost + examples + ghosts)[:20]),
         )
 
     def _doubled_archive(self, examples: list[str]) -> int:

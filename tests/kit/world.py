@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.settings import AccountSettings, LimitSettings
+from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
-from homeserver.services.contacts import ContactLimits, Contacts
+from homeserver.services.contacts import Contacts
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
 from homeserver.services.router import Router
@@ -119,6 +119,7 @@ class World:
 
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
+        await self.contacts.settle()
         while self.dispatcher._background:
             await asyncio.gather(*self.dispatcher._background)
         done = asyncio.get_running_loop().create_future()
@@ -133,7 +134,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(path: Path, *, registration: str = "open", limits: ContactLimits | None = None) -> AsyncIterator[World]:
+async def world(
+    path: Path, *, registration: str = "open", limits: ContactSettings | None = None
+) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
     async with open_database(Section(path)) as database:
@@ -143,7 +146,8 @@ async def world(path: Path, *, registration: str = "open", limits: ContactLimits
         outbox = FakeOutbox()
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
         sessions = Sessions(50)
-        contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactLimits())
+        contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
+        accounts.when_revoked(contacts.revoked)
         presence = Presence(contacts, sessions, router, database, clock)
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
@@ -158,4 +162,5 @@ async def world(path: Path, *, registration: str = "open", limits: ContactLimits
                 database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
             )
         finally:
+            await contacts.settle()
             accounts.close()

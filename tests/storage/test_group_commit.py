@@ -117,6 +117,7 @@ async def test_counters_and_positions_of_streams(database: Database) -> None:
     commit.counter("b", 7)
     commit.counter("gone", 7)
     commit.position("b", 3, 12345678901234)
+    commit.mark("b", 5, 12345678901299)
     assert await committed(database) is None
     first = await database.read(resumption.find, "a", 50.0)
     second = await database.read(resumption.find, "b", 50.0)
@@ -124,6 +125,7 @@ async def test_counters_and_positions_of_streams(database: Database) -> None:
     assert second is not None
     assert first.received == 4
     assert (second.received, second.sent, second.position) == (7, 3, 12345678901234)
+    assert (second.marked_sent, second.marked_position, second.state) == (5, 12345678901299, b"{}")
     assert await database.read(resumption.find, "gone", 50.0) is None
     assert [found.id for found in await database.write(resumption.expire, 150.0)] == ["a"]
     assert await database.write(resumption.keep, "b", b"{1}", 3.0, 300.0)

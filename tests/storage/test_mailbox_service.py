@@ -76,7 +76,9 @@ async def test_an_acknowledged_message_is_on_the_next_page(database: Database) -
     assert [entry.id for entry in await mailboxes.pending(TWO, 3, after=sent[3].id)] == [
         stored.id for stored in sent[4:7]
     ]
+    assert await mailboxes.settled(ONE) == 0
     assert await mailboxes.pending(ONE, 3) == []
+    assert await mailboxes.settled(ONE) == sent[-1].id
     mailboxes.settle(TWO, sent[17].id, lazy=True)
     assert await mailboxes.settled(TWO) == sent[17].id
     assert [entry.id for entry in await mailboxes.pending(TWO, 9)] == [stored.id for stored in sent[18:]]
@@ -89,6 +91,21 @@ async def test_an_acknowledged_message_is_on_the_next_page(database: Database) -
     assert found.payload == message(4).payload
     assert [each.peer for each in await mailboxes.conversations(TWO, None, 9)] == ["u1@example.org"]
     assert await mailboxes.count(TWO) == await mailboxes.count(TWO, "u1@example.org") == 20
+
+
+async def test_what_was_handed_out_is_not_settled_by_looking_for_more(database: Database) -> None:
+    mailboxes = service(database, Clock())
+    first = await append(mailboxes, message(1))
+    second = await append(mailboxes, message(2))
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == 0
+    mailboxes.settle(TWO, first.id)
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == first.id
+    mailboxes.settle(TWO, second.id)
+    answer = await append(mailboxes, message(3), sender=TWO, to=ONE)
+    assert await mailboxes.pending(TWO, 9, after=second.id) == []
+    assert await mailboxes.settled(TWO) == answer.id
 
 
 async def test_a_slow_clock_keeps_times_and_order_apart(database: Database) -> None:

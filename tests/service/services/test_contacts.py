@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from config.settings import ContactSettings
 from homeserver.domain.errors import NotAllowed, NotFound, ResourceConstraint
 from homeserver.domain.subscriptions import State
 from homeserver.protocol.jid import JID
-from homeserver.services.contacts import ContactLimits
+from tests.kit.fakes import stanza
 from tests.kit.world import World, world
 
 ROMEO = "romeo@far.example"
@@ -250,7 +251,7 @@ async def test_nobody_is_a_contact_of_himself(server: World) -> None:
 
 
 async def test_requests_of_strangers_are_bounded(tmp_path: Path) -> None:
-    limits = ContactLimits(requests=3, items=2, request_bytes=300)
+    limits = ContactSettings(requests=3, items=2, request_bytes=300)
     async with world(tmp_path / "data" / "parley.db", limits=limits) as server:
         await server.account("bob")
         for number in range(5):
@@ -311,3 +312,24 @@ async def test_changes_of_one_roster_reach_clients_in_order(server: World) -> No
     versions = [int(found[0].get("ver", "")) for found in alice.take()]
     assert len(set(versions)) == 20
     assert versions == sorted(versions)
+
+
+async def test_nobody_hears_of_what_was_not_committed(server: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = await server.online("alice")
+
+    async def full(*_work: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.database, "write", full)
+        with pytest.raises(OSError, match="disk full"):
+            await server.contacts.request(alice.account, JID.parse(ROMEO))
+        with pytest.raises(OSError, match="disk full"):
+            await server.contacts.set(alice.account, JID.parse(ROMEO), "R")
+        with pytest.raises(OSError, match="disk full"):
+            await server.contacts.inbound(stanza("<presence to='alice@a.example' type='subscribe'/>", JID.parse(ROMEO)))
+    assert alice.told() == []
+    assert server.outbox.told() == []
+    assert await state_of(server, "alice", ROMEO) == "absent"
+    await server.contacts.request(alice.account, JID.parse(ROMEO))
+    assert alice.told() == [f"push {ROMEO} none ask=subscribe"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from homeserver.protocol.stanza import Stanza
 from homeserver.services import presence as module
 from tests.kit.fakes import FakeSession
 from tests.kit.world import World
@@ -362,3 +363,21 @@ async def test_one_text_for_all_who_are_told(server: World) -> None:
     await server.send(alice, "<presence><status>&lt;&amp;&apos;</status></presence>")
     assert one.sent[0] is two.sent[0]
     assert one.take()[0][0].text == "<&'"
+
+
+async def test_a_session_that_ends_while_it_is_told_leaves_nobody_out(server: World) -> None:
+    """A session given more than it may keep ends in the middle of a broadcast."""
+    await server.befriend("alice", "bob")
+    alice = await server.online("alice")
+    first, second, third = [await server.online("bob", name) for name in ("one", "two", "three")]
+    for session in (alice, first, second, third):
+        session.take()
+
+    def send(_stanza: Stanza) -> None:
+        server.leave(first)
+
+    first.send = send  # type: ignore[method-assign]
+    await server.send(alice, "<presence><show>away</show></presence>")
+    for session in (second, third):
+        assert "available alice@a.example/phone -> bob@a.example" in session.told()
+    assert "unavailable bob@a.example/one -> alice@a.example" in alice.told()

@@ -197,11 +197,11 @@ def upgrade() -> None:
         sa.Column("received", sa.BigInteger(), nullable=False, comment="stanzas handled from the client"),
         sa.Column("sent", sa.BigInteger(), nullable=False, comment="stanzas the client acknowledged"),
         sa.Column("position", sa.BigInteger(), nullable=False, comment="log id of the last message it acknowledged"),
-        sa.Column("marked_sent", sa.BigInteger(), nullable=False, comment="stanzas sent at some moment"),
-        sa.Column("marked_position", sa.BigInteger(), nullable=False, comment="log id of the last message among them"),
         sa.Column("state", sa.LargeBinary(), nullable=False, comment="JSON of the face that owns the stream"),
         sa.Column("updated", sa.Float(), nullable=False),
         sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("marked_sent", sa.BigInteger(), nullable=False, comment="stanzas sent at some moment"),
+        sa.Column("marked_position", sa.BigInteger(), nullable=False, comment="log id of the last message among them"),
         sa.PrimaryKeyConstraint("id"),
         info={"owner": "homeserver.storage.resumption"},
     )
