@@ -139,20 +139,20 @@ class Socket:
     async def send(self, frame: Mapping[str, Any]) -> None:
         await self.raw.send_json(frame)
 
-    async def next(self) -> dict[str, Any]:
+    async def next(self, patience: float = 10) -> dict[str, Any]:
         """The next frame of any type."""
-        return cast(dict[str, Any], await self.raw.receive_json(timeout=10))
+        return cast(dict[str, Any], await self.raw.receive_json(timeout=patience))
 
-    async def take(self, *types: str) -> dict[str, Any]:
+    async def take(self, *types: str, patience: float = 10) -> dict[str, Any]:
         """The next frame of one of these types; others are passed over."""
         while True:
-            frame = await self.next()
+            frame = await self.next(patience)
             if frame["type"] in types:
                 return frame
 
-    async def texts(self, count: int) -> list[str]:
+    async def texts(self, count: int, patience: float = 10) -> list[str]:
         """The texts of the next messages."""
-        return [(await self.take("message"))["event"]["text"] for _ in range(count)]
+        return [(await self.take("message", patience=patience))["event"]["text"] for _ in range(count)]
 
     async def closed(self) -> int:
         """The code with which the server closes."""
