@@ -204,9 +204,11 @@ class FederationApi:
         return key
 
     def _owner(self, name: str) -> str | None:
+        """The hosted domain that speaks for ``name``, which must be written in its one A-label form."""
         try:
-            return self._own.owner(prepare_domain(name))
-        except InvalidJID:
+            prepared = prepare_domain(name)
+            return self._own.owner(prepared) if ascii_domain(prepared) == name else None
+        except (InvalidJID, UnicodeError):
             return None
 
     def _target(self, request: web.Request) -> str:

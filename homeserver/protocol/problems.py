@@ -55,7 +55,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     @property
     def name(self) -> str:
         """The type without its prefix, "" where it is of another kind."""
-        return self.type[len(ns.PARLEY_PROBLEM) :] if self.type.startswith(ns.PARLEY_PROBLEM) else ""
+        return self.type[len(ns.PARLEY_FEDERATION_PROBLEM) :] if self.type.startswith(ns.PARLEY_FEDERATION_PROBLEM) else ""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Refusal(Exception):
     def body(self) -> bytes:
         return msgspec.json.encode(
             Problem(
-                ns.PARLEY_PROBLEM + self.name,
+                ns.PARLEY_FEDERATION_PROBLEM + self.name,
                 STATUS[self.name],
                 self.detail,
                 self.epoch,
