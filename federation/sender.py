@@ -114,7 +114,7 @@ class Sender:
 
     def _ended(self, lane: Lane) -> None:
         self._workers.pop(lane, None)
-        if lane.has_work:
+        if lane.can_send:
             self.ready(lane)
 
     async def _work(self, lane: Lane) -> None:
@@ -132,12 +132,12 @@ class Sender:
         """Send one batch; False when the lane is empty or has to wait."""
         stanzas = self._most.get(lane, self._limits.batch_stanzas)
         size = max(1, self._limits.batch_bytes * stanzas // self._limits.batch_stanzas)
-        claim = await self._outbox.claim(lane, stanzas, size)
-        if claim is None:
-            return False
         if not self._policy.permits(lane.destination):
             await self._outbox.refuse_all(lane)
             self._wait(lane, "not allowed by policy", None)
+            return False
+        claim = await self._outbox.claim(lane, stanzas, size)
+        if claim is None:
             return False
         transport = await self._ways.choose(lane.destination)
         if isinstance(transport, Retry):

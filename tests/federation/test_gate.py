@@ -104,7 +104,9 @@ async def test_taken_and_answered(peer: Peer, stranger: Stranger) -> None:
     found.verify(peer.own.signing_key("b.example").private.public_key())
 
 
-@pytest.mark.parametrize("name", [name for name in SPOILT if "folded" not in name and "padded" not in name and "ASCII" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in SPOILT if "folded" not in name and "padded" not in name and "ASCII" not in name]
+)
 async def test_spoilt_signatures(peer: Peer, stranger: Stranger, name: str) -> None:
     """S-170: the same spoilt requests as in the unit test, over the wire."""
     data = json.dumps(envelope(stanza(1))).encode()
