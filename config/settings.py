@@ -218,6 +218,19 @@ class ArchiveSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ContactSettings:
+    """Contact lists. What is too much is refused; a stranger's request beyond the bound is dropped."""
+
+    items: int = setting(2000, "Contacts of one account.", at_least=1, at_most=100_000)
+    groups: int = setting(64, "Groups one contact is in.", at_least=1, at_most=1000)
+    name: int = setting(1023, "Characters of a contact's name or a group's name.", at_least=1, at_most=10_000)
+    requests: int = setting(500, "Contact requests that wait for one account's answer.", at_least=1, at_most=100_000)
+    request_bytes: Bytes = setting(
+        parse_size("16 KiB"), "A larger contact request is kept without what its sender wrote.", at_least=256
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PeerSettings:
     """A server that is reached in a fixed way instead of being looked up."""
 
@@ -344,6 +357,7 @@ class Settings:
     tokens: TokenSettings = section(TokenSettings)
     limits: LimitSettings = section(LimitSettings)
     archive: ArchiveSettings = section(ArchiveSettings)
+    contacts: ContactSettings = section(ContactSettings)
     federation: FederationSettings = section(FederationSettings)
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)

@@ -5,101 +5,145 @@ same client sent behind it; the socket is not read meanwhile, so a client cannot
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, Protocol
 
 import structlog
-from homeserver.protocol.c2s import (
-    AckReceived,
-    AckRequested,
-    ClientState,
-    ServerStream,
-    StanzaReceived,
-    StreamClosed,
-    StreamFailed,
-)
 
 from client_api.xmpp.binding import Binding
 from client_api.xmpp.negotiation import Peer
 from client_api.xmpp.session import XmppSession
 from client_api.xmpp.stanzas import Stanzas
-from homeserver.protocol.xml import serialise
+from homeserver.domain.accounts import Account
+from homeserver.protocol.c2s import ServerStream
+from homeserver.protocol.jid import JID
+from homeserver.protocol.stream_events import (
+    AckReceived,
+    AckRequested,
+    StanzaReceived,
+    StreamClosed,
+    StreamFailed,
+)
+from homeserver.xmpp.registration import Attempt
 
 log = structlog.get_logger(__name__)
 
+IDLE_SECONDS: Final = 30.0
+"""After that long without input a stream gives its parser back."""
+
 
 class Wire(Protocol):
-    """A byte pipe to a client: TCP, TLS or WebSocket frames."""
+    """A byte pipe to a client: TCP, TLS or WebSocket frames. Nothing but `start_tls` waits."""
 
-    def write(self, data: bytes) -> None: ...
-    def unsent(self) -> int: ...
+    def write(self, data: list[bytes]) -> None:
+        """Send elements, in order."""
+
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken."""
+
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    async def start_tls(self) -> dict[str, bytes] | None: ...
+    def close(self) -> None:
+        """Close after what is unsent."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    async def start_tls(self) -> dict[str, bytes] | None:
+        """Begin TLS; gives the channel bindings, or None when the handshake failed."""
 
 
 class Connection:
-    """Drives one `ServerStream`. ``stanzas`` takes what a bound client sends, ``binding`` all that comes before."""
+    """Drives one `ServerStream`. ``stanzas`` takes what a bound client sends, ``binding`` all that comes before.
+
+    ``on_closed`` is called once, when the wire is gone, ``on_known`` once, when it has logged in.
+    """
 
     __slots__ = (
         "_binding",
-        "_clock",
         "_congested",
         "_flushing",
         "_held",
+        "_is_lost",
+        "_asked",
         "_loop",
+        "_on_closed",
+        "_on_known",
         "_rest",
         "_stanzas",
         "_task",
         "_timer",
         "_unsent_limit",
+        "account",
+        "attempt",
+        "lang",
         "peer",
+        "registration",
         "session",
         "stream",
         "wire",
     )
 
     def __init__(
-        self, wire: Wire, peer: Peer, stream: ServerStream, binding: Binding, stanzas: Stanzas, unsent_limit: int
+        self,
+        wire: Wire,
+        peer: Peer,
+        stream: ServerStream,
+        binding: Binding,
+        stanzas: Stanzas,
+        unsent_limit: int,
+        on_closed: "Callable[[Connection], None]",
+        on_known: "Callable[[Connection], None]",
     ) -> None:
         self.wire = wire
         self.peer = peer
         self.stream = stream
         self.session: XmppSession | None = None
+        self.account: Account | None = None
+        self.attempt: JID | None = None
+        self.registration: Attempt | None = None
+        self.lang = ""
         self._binding = binding
         self._stanzas = stanzas
         self._unsent_limit = unsent_limit
+        self._on_closed = on_closed
+        self._on_known = on_known
         self._loop = asyncio.get_running_loop()
         self._rest: Iterator[object] | None = None
-        self._held: list[bytes] = []
+        self._held: deque[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushing = False
         self._congested = False
+        self._is_lost = False
+        self._asked = False
         self._watch()
 
     # --- from the wire ------------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Bytes from the client; for WebSocket one whole message."""
         if self._rest is not None:
+            if self._held is None:
+                self._held = deque()
             self._held.append(data)
             return
         self._handle(iter(self.stream.receive(data, self._loop.time())))
 
     def lost(self) -> None:
         """The wire is gone."""
+        if self._is_lost:
+            return
+        self._is_lost = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        self._rest = None
-        self._held.clear()
-        session, self.session = self.session, None
-        if session is not None and session.link is self:
-            self._binding.lost(session, farewell=self.stream.is_closed)
+        self._rest = self._held = None
+        self._binding.failed(self)
+        self._leave(farewell=self.stream.is_closed)
+        self._on_closed(self)
 
     def congested(self, is_congested: bool) -> None:
         """The wire's buffer is full, or empty again."""
@@ -114,79 +158,43 @@ class Connection:
         self.stream.send(data)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def is_drained(self) -> bool:
-        return not self._congested
+            self._loop.call_soon(self.flush)
 
     def end(self, condition: str, text: str = "") -> None:
         """Close with a stream error; the session does not survive it."""
         self.stream.close(condition, text)
-        self._flush()
-        session, self.session = self.session, None
-        if session is not None and session.link is self:
-            self._binding.lost(session, farewell=True)
+        self._leave(farewell=True)
+        self.flush()
 
-    def flush(self) -> None:
-        """Write what the stream has to say now."""
-        self._flush()
+    def cut(self) -> None:
+        """Another connection took the session: close without a word to it."""
+        self.session = None
+        self.stream.close("conflict", "The session was resumed elsewhere")
+        self.flush()
+
+    def known(self, account: Account) -> None:
+        """The client proved that the account is its own."""
+        if self.account is None:
+            self._on_known(self)
+        self.account = account
 
     # --- the pump -----------------------------------------------------------------------------------------------------
 
-    def _handle(self, events: Iterator[object]) -> None:
-        for event in events:
-            waiting = self._take(event)
-            if waiting is not None:
-                self._rest = events
-                self.wire.pause_reading()
-                self._flush()
-                self._task = self._loop.create_task(self._wait(waiting))
-                return
-        self._flush()
+    def hold(self, waiting: Awaitable[None] | None) -> None:
+        """Take no input until something is done."""
+        if waiting is not None:
+            self._suspend(iter(()), waiting)
 
-    async def _wait(self, waiting: Awaitable[None]) -> None:
-        try:
-            await waiting
-        except Exception:
-            log.exception("handling input failed", address=self.peer.address)
-            self.end("internal-server-error")
-            return
-        self._task = None
-        events, self._rest = self._rest, None
-        if events is not None:
-            self._handle(events)
-        while self._rest is None and self._held:
-            self.received(self._held.pop(0))
-        if self._rest is None:
-            self.wire.resume_reading()
-
-    def _take(self, event: object) -> Awaitable[None] | None:
-        session = self.session
-        if session is None:
-            return self._take_unbound(event)
-        kind = type(event)
-        if kind is StanzaReceived:
-            return self._stanzas.received(self, session, event)  # type: ignore[arg-type]
-        if kind is AckReceived:
-            self._stanzas.acknowledged(session, event)  # type: ignore[arg-type]
-        elif kind is AckRequested:
-            self._stanzas.acknowledge(self, session)
-        elif kind is ClientState:
-            self._stanzas.state(self, session, event)  # type: ignore[arg-type]
-        else:
-            return self._take_unbound(event)
-        return None
-
-    def _take_unbound(self, event: object) -> Awaitable[None] | None:
-        if isinstance(event, StreamFailed | StreamClosed):
-            self._flush()
-            self.wire.close()
-            return None
-        return self._binding.take(self, event)
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the stream has to say."""
         self._flushing = False
-        data = self.stream.data_to_send()
+        if self._is_lost:
+            return
+        queue = self.stream.queue
+        if queue is not None and not self._asked and len(queue) and self.session is not None:
+            self._asked = True
+            self.stream.request_ack()
+        data = self.stream.messages_to_send()
         if data:
             self.wire.write(data)
             if self.wire.unsent() > self._unsent_limit:
@@ -198,19 +206,68 @@ class Connection:
         elif self.session is not None and not self._congested and not self.wire.unsent():
             self.session.drained()
 
+    def _handle(self, events: Iterator[object]) -> None:
+        for event in events:
+            waiting = self._take(event)
+            if waiting is not None:
+                self._suspend(events, waiting)
+                return
+        self.flush()
+
+    def _suspend(self, events: Iterator[object], waiting: Awaitable[None]) -> None:
+        self._rest = events
+        self.wire.pause_reading()
+        self.flush()
+        self._task = self._loop.create_task(self._wait(waiting))
+
+    async def _wait(self, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
+        except Exception:
+            log.exception("handling input failed", address=self.peer.address)
+            self._task = None
+            self.end("internal-server-error")
+            return
+        self._task = None
+        events, self._rest = self._rest, None
+        if events is not None:
+            self._handle(events)
+        while self._rest is None and self._held:
+            self.received(self._held.popleft())
+        if self._rest is None and not self._is_lost:
+            self.wire.resume_reading()
+
+    def _take(self, event: object) -> Awaitable[None] | None:
+        kind = type(event)
+        session = self.session
+        if kind is StanzaReceived and session is not None:
+            return self._stanzas.received(self, session, event)  # type: ignore[arg-type]
+        if session is not None and kind is AckReceived:
+            self._asked = False
+            self._stanzas.acknowledged(session, event)  # type: ignore[arg-type]
+            return None
+        if session is not None and kind is AckRequested:
+            self._stanzas.acknowledge(self, session)
+            return None
+        if kind is StreamFailed or kind is StreamClosed:
+            self._leave(farewell=True)
+            return None
+        return self._binding.take(self, event)
+
+    def _leave(self, farewell: bool) -> None:
+        session, self.session = self.session, None
+        if session is not None and session.link is self:
+            self._binding.lost(session, farewell)
+
     def _watch(self) -> None:
-        """Keep the protocol's deadline (RFC 6120 s4.6.4: a stream that makes no progress is closed)."""
+        """Keep the protocol's deadlines; idle connections have one too, after which they use less memory."""
         deadline = self.stream.next_deadline()
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._expired)
 
     def _expired(self) -> None:
         self._timer = None
-        events: Sequence[object] = self.stream.check_deadline(self._loop.time())
-        self._handle(iter(events))
-        self._watch()
-
-
-def encode(element: object) -> bytes:
-    """An element as bytes for a client stream."""
-    return serialise(element).encode()  # type: ignore[arg-type]
+        if self._rest is None:
+            self._handle(iter(self.stream.check_deadline(self._loop.time())))
+        if not self._is_lost:
+            self._watch()

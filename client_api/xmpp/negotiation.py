@@ -9,9 +9,10 @@ from typing import Final
 
 import structlog
 
-from homeserver.domain.accounts import Account, AccountState, Verifier
+from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import AccountDisabled, NotAuthorized, RateLimited
-from homeserver.protocol.jid import JID, InvalidJID, prepare_local, prepare_resource
+from homeserver.protocol.jid import JID
+from homeserver.protocol.scram import Verifier
 from homeserver.services.accounts import Accounts
 from homeserver.services.limits import Limits
 
@@ -28,6 +29,10 @@ class Peer:
     address: str
     secure: bool
 
+    def secured(self) -> "Peer":
+        """The same peer after a TLS handshake."""
+        return Peer(self.address, True)
+
 
 class Negotiation:
     """Answers the questions of one server's streams."""
@@ -36,23 +41,20 @@ class Negotiation:
         self._accounts = accounts
         self._limits = limits
 
-    def address_of(self, username: str, domain: str) -> JID:
-        """The bare JID a user name means on a domain. Raises `NotAuthorized` for one that cannot exist."""
-        try:
-            return JID(prepare_local(username), domain)
-        except InvalidJID as error:
-            raise NotAuthorized from error
-
     def admit(self, peer: Peer, jid: JID) -> None:
         """Raises `RateLimited` where this address has failed too often."""
         wait = self._limits.login_wait(peer.address, jid.bare)
         if wait > 0:
             raise RateLimited("Too many failed logins", wait)
 
-    async def verifier(self, peer: Peer, jid: JID, family: str) -> Verifier:
-        """What a SCRAM proof is checked against; for unknown users too, so that the challenge tells nothing."""
+    async def verifier(self, peer: Peer, jid: JID, hash_name: str) -> Verifier:
+        """What a SCRAM proof is checked against; for unknown users too, so that the challenge tells nothing.
+
+        Raises `RateLimited`.
+        """
         self.admit(peer, jid)
-        return await self._accounts.verifier(jid.bare, family)
+        found = await self._accounts.verifier(jid.bare, f"SCRAM-{hash_name}")
+        return Verifier(found.salt, found.iterations, found.stored_key, found.server_key)
 
     async def check_password(self, peer: Peer, jid: JID, password: str) -> Account:
         """The account whose password it is. Raises `NotAuthorized`."""
@@ -73,16 +75,7 @@ class Negotiation:
         self._limits.login_failed(peer.address, jid.bare if jid is not None else "")
         log.info("login failed", address=peer.address, account=jid.bare if jid is not None else "")
 
-    def resource(self, wanted: str) -> str:
-        """The resource to bind: what was asked for if it can be one, else one of ours (RFC 6120 s7.6, s7.7)."""
-        if wanted:
-            return prepare_resource(wanted)
-        return token_urlsafe(RESOURCE_BYTES)
-
-    def tagged_resource(self, tag: str) -> str:
-        """A resource for Bind 2: the client's tag, readable, and a random part (XEP-0386 s3.1)."""
-        try:
-            readable = prepare_resource(tag.replace("/", "-"))[:64] if tag else ""
-        except InvalidJID:
-            readable = ""
-        return f"{readable}~{token_urlsafe(RESOURCE_BYTES)}" if readable else token_urlsafe(RESOURCE_BYTES)
+    def resource(self, tag: str = "") -> str:
+        """A new resource: a random part nobody can guess, behind the client's tag where it gave one (XEP-0386 s3.1)."""
+        made = token_urlsafe(RESOURCE_BYTES)
+        return f"{tag}~{made}" if tag else made

@@ -1,13 +1,10 @@
 """Sessions that can be resumed, over a lost connection and over a restart (XEP-0198 s5)."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Final
 
 import msgspec
-import structlog
 
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.accounts import Account
@@ -15,9 +12,7 @@ from homeserver.services.clock import Clock
 from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
-from homeserver.services.streams import SavedStream, Streams
-
-log = structlog.get_logger(__name__)
+from homeserver.services.streams import ResumableStream, Streams
 
 ID_BYTES: Final = 18
 
@@ -31,14 +26,6 @@ class State(msgspec.Struct, frozen=True):
     priority: int | None = None
     presence: str = ""
     device: str | None = None
-
-
-@dataclass(slots=True)
-class Hibernating:
-    """A session without a connection, and the timer that ends it."""
-
-    session: XmppSession
-    timer: asyncio.TimerHandle
 
 
 class Resumption:
@@ -63,30 +50,29 @@ class Resumption:
         self._clock = clock
         self.seconds = seconds
         self._live: dict[str, XmppSession] = {}
-        self._away: dict[str, Hibernating] = {}
-        self.on_gone: list[Callable[[XmppSession], None]] = []
+        self._away: dict[XmppSession, asyncio.TimerHandle] = {}
 
     async def enable(self, session: XmppSession) -> str:
         """Make a session resumable: its row is durable when this returns its stream id."""
         stream = token_urlsafe(ID_BYTES)
-        position = self._mailboxes.settled(session.account)
+        position = await self._mailboxes.settled(session.account)
         if session.priority is not None:
             position = max(position, self._mailboxes.newest())
         now = self._clock.now()
-        await self._streams.insert(
-            SavedStream(
-                stream,
-                session.account.id,
-                session.jid.resource,
-                session.received,
-                0,
-                position,
-                self._state(session),
-                now,
-                now + self.seconds,
-            )
+        row = ResumableStream(
+            stream,
+            session.account.id,
+            session.jid.resource,
+            session.received,
+            0,
+            position,
+            self._state(session),
+            now,
+            now + self.seconds,
         )
+        await self._streams.add(row)
         session.stream = stream
+        session.position = position
         self._live[stream] = session
         return stream
 
@@ -95,68 +81,82 @@ class Resumption:
         session = self._live.get(stream)
         return session if session is not None and session.account.id == account.id else None
 
-    async def load(self, stream: str, account: Account) -> tuple[SavedStream, State] | None:
+    async def load(self, stream: str, account: Account) -> tuple[ResumableStream, State] | None:
         """The row of a stream that an earlier process served, or None."""
-        saved = await self._streams.load(stream)
-        if saved is None or saved.account != account.id or saved.expires < self._clock.now():
+        saved = await self._streams.find(stream)
+        if saved is None or saved.account != account.id:
             return None
         return saved, msgspec.json.decode(saved.state, type=State)
 
-    def adopt(self, session: XmppSession) -> None:
+    def adopt(self, session: XmppSession, stream: str) -> None:
         """Register a session that was rebuilt from its row."""
-        if session.stream is not None:
-            self._live[session.stream] = session
+        session.stream = stream
+        self._live[stream] = session
 
     def changed(self, session: XmppSession) -> None:
         """The session's presence or wishes changed; the row follows with the next commit."""
         if session.stream is not None:
-            self._streams.state(session.stream, self._state(session), self._clock.now() + self.seconds)
+            self._streams.keep(session.stream, self._state(session), self._clock.now() + self.seconds)
 
     def handled(self, session: XmppSession) -> None:
         """Put the session's inbound counter into the open commit."""
         if session.stream is not None:
             self._streams.counter(session.stream, session.received)
 
-    def acknowledged(self, session: XmppSession, sent: int, position: int) -> None:
-        """The client acknowledged ``sent`` stanzas; ``position`` is the highest message among them."""
-        if session.stream is not None and position:
-            self._streams.position(session.stream, sent, position)
+    def acknowledged(self, session: XmppSession, highest: int) -> None:
+        """The client acknowledged stanzas; ``highest`` is the highest message id among them, 0 without any.
 
-    def lost(self, session: XmppSession) -> None:
-        """The connection is gone without a farewell: wait for it, or end the session."""
+        The count is kept for every acknowledgement, so that a later process knows what the client's count covers.
+        """
+        session.position = max(session.position, highest)
+        if session.stream is not None and session.queue is not None:
+            self._streams.position(session.stream, session.queue.acknowledged_count, session.position)
+
+    def mark(self, stream: str, sent: int, position: int) -> None:
+        """A message was sent; the row follows with the next commit."""
+        self._streams.mark(stream, sent, position)
+
+    def lost(self, session: XmppSession, farewell: bool) -> None:
+        """The connection is gone. Without a farewell a resumable session waits for a new one."""
         session.link = None
-        stream = session.stream
-        if stream is None:
+        if session.stream is None or farewell:
             self.end(session)
             return
         self.changed(session)
-        timer = asyncio.get_running_loop().call_later(self.seconds, self.end, session)
-        self._away[stream] = Hibernating(session, timer)
+        self._away[session] = asyncio.get_running_loop().call_later(self.seconds, self.end, session)
+
+    async def durable(self) -> None:
+        """Returns when everything clients sent so far is durable and counted."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._mailboxes.follow(lambda _error: None if done.done() else done.set_result(None))
+        await done
 
     def returned(self, session: XmppSession) -> None:
         """A new connection took the session over."""
-        if session.stream is not None:
-            away = self._away.pop(session.stream, None)
-            if away is not None:
-                away.timer.cancel()
+        timer = self._away.pop(session, None)
+        if timer is not None:
+            timer.cancel()
 
     def end(self, session: XmppSession) -> None:
         """The session is over for good."""
         session.link = None
+        self.returned(session)
         if session.stream is not None:
-            self.returned(session)
             self._live.pop(session.stream, None)
             self._streams.forget(session.stream)
-        for listener in self.on_gone:
-            listener(session)
-        if session.queue is not None:
-            self._delivery.redeliver(session, session.queue.unacknowledged())
+            session.stream = None
+        unacknowledged = session.give_back()
         self._sessions.unbind(session)
+        self._delivery.redeliver(session, unacknowledged)
+
+    def sleep(self, session: XmppSession) -> None:
+        """The process ends: the row stays, and with it the session."""
+        self.changed(session)
 
     def stop(self) -> None:
-        """The process ends: sessions stay resumable, their timers do not."""
-        for away in self._away.values():
-            away.timer.cancel()
+        """No timers any more."""
+        for timer in self._away.values():
+            timer.cancel()
 
     @staticmethod
     def _state(session: XmppSession) -> bytes:

@@ -7,18 +7,26 @@ is given, and a new connection of the same account takes it over. Without resump
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from homeserver.protocol.sm import Unacknowledged
+from homeserver.protocol.sm import SentItem, SentQueue
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Relation, Stored
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import Stanza
 from homeserver.services.delivery import Delivery
+from homeserver.services.presence import Presence
 from homeserver.xmpp import render
 from homeserver.xmpp.core_message import start_tag
 
 MAX_READ: Final = 10_000
 """Archive results remembered before a session becomes available."""
+
+
+Ended = Callable[["XmppSession"], None]
+"""Ends a session that has no connection."""
+
+Mark = Callable[[str, int, int], None]
+"""Told of every message sent on a resumable stream: its id, stanzas sent so far, the message's archive id."""
 
 
 class Link(Protocol):
@@ -27,24 +35,27 @@ class Link(Protocol):
     def transmit(self, data: bytes) -> None:
         """Write one stanza."""
 
-    def is_drained(self) -> bool:
-        """Whether the socket has taken all that was written."""
-
     def end(self, condition: str, text: str) -> None:
         """Close with a stream error."""
+
+    def cut(self) -> None:
+        """Close because another connection took the session."""
 
 
 class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
     """
 
     __slots__ = (
         "_delivery",
+        "_ended",
+        "_given",
+        "_mark",
         "_read",
-        "_visible",
+        "_presence",
         "_written",
         "account",
         "device",
@@ -52,18 +63,20 @@ class XmppSession:
         "lang",
         "link",
         "owner",
+        "position",
         "presence",
         "priority",
         "queue",
         "received",
         "start",
         "stream",
+        "uses_archive",
         "wants_copies",
         "wants_roster",
     )
 
     def __init__(
-        self, account: Account, jid: JID, lang: str, delivery: Delivery, visible: Callable[[JID, JID], bool]
+        self, account: Account, jid: JID, lang: str, delivery: Delivery, presence: Presence, ended: Ended, mark: Mark
     ) -> None:
         self.account = account
         self.jid = jid
@@ -74,13 +87,18 @@ class XmppSession:
         self.presence: Stanza | None = None
         self.wants_roster = False
         self.wants_copies = False
+        self.uses_archive = False
         self.device: str | None = None
         self.link: Link | None = None
         self.stream: str | None = None
         self.received = 0
-        self.queue: Unacknowledged[Stored] | None = None
+        self.position = 0
+        self.queue: SentQueue | None = None
+        self._given: dict[int, Stored] = {}
         self._delivery = delivery
-        self._visible = visible
+        self._presence = presence
+        self._ended = ended
+        self._mark = mark
         self._written = 0
         self._read: set[int] = set()
 
@@ -93,12 +111,12 @@ class XmppSession:
             data = render.late(stored, owner, self.jid.domain) if late else render.direct(stored, owner)
         else:
             data = render.carbon(stored, relation, self.owner, str(self.jid))
-        if self.queue is not None:
-            self._queue(data, stored if stored.id else None, stored.id)
-        elif stored.id:
-            self._written = stored.id
-        if self.link is not None:
-            self.link.transmit(data)
+        if stored.id:
+            if self.queue is None:
+                self._written = stored.id
+            elif relation is Relation.DIRECT:
+                self._given[stored.id] = stored
+        self._transmit(data, stored.id or None)
 
     def send(self, stanza: Stanza) -> None:
         """Take a presence, an IQ or a message that is not stored."""
@@ -106,14 +124,11 @@ class XmppSession:
 
     def write(self, data: bytes) -> None:
         """Take a stanza as it goes on the wire."""
-        if self.queue is not None:
-            self._queue(data, None, 0)
-        if self.link is not None:
-            self.link.transmit(data)
+        self._transmit(data, None)
 
     def oldest_unacknowledged(self) -> int | None:
         """The lowest id that waits for the client's acknowledgement."""
-        return None if self.queue is None else self.queue.oldest_id()
+        return next(iter(self._given), None)
 
     def has_read(self, ids: Iterable[int]) -> None:
         """Remember archive results until the session becomes available."""
@@ -127,12 +142,14 @@ class XmppSession:
 
     def is_visible_to(self, asker: JID) -> bool:
         """Whether the other side may know that this session is there."""
-        return self._visible(self.jid, asker)
+        return self._presence.is_visible(self.jid, asker)
 
     def disconnect(self, condition: str, text: str = "") -> None:
         """End it for good."""
         if self.link is not None:
             self.link.end(condition, text)
+        else:
+            self._ended(self)
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 
@@ -142,17 +159,32 @@ class XmppSession:
             self._delivery.settled(self, self._written, lazy=True)
             self._written = 0
 
-    def acknowledged(self, released: list[Stored]) -> int:
-        """The client acknowledged these; returns the highest id among them, 0 where there is none."""
-        highest = max((stored.id for stored in released), default=0)
-        if highest:
-            self._delivery.settled(self, highest)
+    def acknowledged(self, released: list[SentItem]) -> int:
+        """The client acknowledged these; returns the highest mailbox id among them, 0 where there is none."""
+        highest = 0
+        settled = 0
+        for item in released:
+            if item.mailbox_id is not None:
+                highest = item.mailbox_id
+                if self._given.pop(highest, None) is not None:
+                    settled = highest
+        if settled:
+            self._delivery.settled(self, settled)
         return highest
 
-    def _queue(self, data: bytes, stored: Stored | None, position: int) -> None:
+    def give_back(self) -> list[Stored]:
+        """What was given to this session alone and never acknowledged, oldest first; it is forgotten here."""
+        given, self._given = list(self._given.values()), {}
+        return given
+
+    def _transmit(self, data: bytes, mailbox_id: int | None) -> None:
         queue = self.queue
-        if queue is None:
-            return
-        queue.sent(data, stored, position)
-        if queue.is_over:
-            self.disconnect("policy-violation", "Too much is waiting for an acknowledgement")
+        if queue is not None:
+            queue.sent(SentItem(mailbox_id, data))
+            if mailbox_id is not None and self.stream is not None:
+                self._mark(self.stream, queue.sent_count, mailbox_id)
+            if queue.is_full:
+                self.disconnect("policy-violation", "Too much waits for an acknowledgement")
+                return
+        if self.link is not None:
+            self.link.transmit(data)

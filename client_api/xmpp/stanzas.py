@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from homeserver.protocol.c2s import AckReceived, ClientState, StanzaReceived
+from homeserver.protocol.stream_events import AckReceived, StanzaReceived
 
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.session import XmppSession
@@ -44,7 +44,7 @@ class Stanzas:
             to = JID.parse(text) if text else None
         except InvalidJID:
             self._refuse(session, Stanza(element, session.jid, None), StanzaError("jid-malformed"), text)
-            self._done(connection, session, event.position, None)
+            self._done(connection, session, event.position)
             return None
         tag = element.tag
         if tag == MESSAGE:
@@ -63,7 +63,7 @@ class Stanzas:
         else:
             waiting = self._dispatcher.presence(session, stanza)
         if waiting is None:
-            self._done(connection, session, event.position, None)
+            self._done(connection, session, event.position)
             return None
         return self._after(waiting, connection, session, event.position)
 
@@ -74,25 +74,23 @@ class Stanzas:
 
     def acknowledged(self, session: XmppSession, event: AckReceived) -> None:
         """The client has handled what it was sent."""
-        highest = session.acknowledged(event.released)
-        self._resumption.acknowledged(session, event.count, highest)
+        if event.released:
+            self._resumption.acknowledged(session, session.acknowledged(event.released))
 
-    def state(self, connection: "Connection", session: XmppSession, event: ClientState) -> None:
-        """XEP-0352 s3; the stream holds back or lets go."""
-
-    async def _queued(self, waiting: Awaitable[None], session: XmppSession, position: int) -> None:
+    async def _queued(self, waiting: Awaitable[None], session: XmppSession, count: int) -> None:
         """The message enters the open commit when the look-up is done, and its count with it."""
         await waiting
-        session.received = position
+        session.received = count
         self._resumption.handled(session)
 
     async def _after(
         self, waiting: Awaitable[None], connection: "Connection", session: XmppSession, position: int
     ) -> None:
         await waiting
-        self._done(connection, session, position, None)
+        self._done(connection, session, position)
 
-    def _done(self, connection: "Connection", session: XmppSession, position: int, error: BaseException | None) -> None:
+    @staticmethod
+    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
         session.received = position
         connection.stream.handled(position)
 

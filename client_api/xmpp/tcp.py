@@ -7,20 +7,39 @@ private one would cost every idle connection 64 KiB, or every read an allocation
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import structlog
 
 from client_api.xmpp.connection import Connection, Wire
+from homeserver.listeners import Certificates
 
 log = structlog.get_logger(__name__)
 
 RECEIVE_BYTES: Final = 65536
 HIGH_WATER: Final = 256 * 1024
-MakeConnection = Callable[[Wire, str, bool], Connection]
-"""From wire, peer address and whether TLS is already there, a connection."""
-Upgrade = Callable[[asyncio.Transport, asyncio.BaseProtocol, ssl.SSLContext], "asyncio.Future[asyncio.Transport]"]
+MakeConnection = Callable[[Wire, str, dict[str, bytes] | None], Connection]
+"""From wire, peer address and the channel bindings of TLS (None without TLS), a connection."""
+HANDSHAKE_SECONDS: Final = 30.0
+
+
+class Tls:
+    """What TLS a listener does: a context for new handshakes, and the channel bindings of finished ones."""
+
+    def __init__(self, certificates: Certificates, alpn: Sequence[str] = ()) -> None:
+        self._certificates = certificates
+        self._alpn = tuple(alpn)
+
+    def context(self) -> ssl.SSLContext:
+        return self._certificates.context(self._alpn)
+
+    def bindings(self, transport: asyncio.BaseTransport, begun: ssl.SSLContext | None = None) -> dict[str, bytes]:
+        """``tls-server-end-point`` of the certificate this connection was shown (RFC 5929 s4)."""
+        tls = transport.get_extra_info("ssl_object")
+        context = getattr(tls, "context", None) or begun
+        found = self._certificates.end_point(context)
+        return {} if found is None else {"tls-server-end-point": found}
 
 
 class ReceiveBuffer:
@@ -35,10 +54,11 @@ class ReceiveBuffer:
 class TcpConnection(asyncio.BufferedProtocol):
     """One socket. Owns the transport, knows no XMPP."""
 
-    __slots__ = ("_buffer", "_connection", "_held", "_make", "_transport", "_upgrading", "address")
+    __slots__ = ("_buffer", "_connection", "_held", "_make", "_tls", "_transport", "_upgrading", "address")
 
-    def __init__(self, make: MakeConnection, buffer: ReceiveBuffer) -> None:
+    def __init__(self, make: MakeConnection, buffer: ReceiveBuffer, tls: Tls) -> None:
         self._make = make
+        self._tls = tls
         self._buffer = buffer
         self._transport: asyncio.Transport | None = None
         self._connection: Connection | None = None
@@ -55,8 +75,9 @@ class TcpConnection(asyncio.BufferedProtocol):
         if self._connection is None:
             peer = transport.get_extra_info("peername")
             self.address = str(peer[0]) if isinstance(peer, tuple) else "unix"
-            secure = transport.get_extra_info("ssl_object") is not None
-            self._connection = self._make(self, self.address, secure)
+            secure = transport.get_extra_info("sslcontext") is not None
+            bindings = self._tls.bindings(transport, self._tls.context()) if secure else None
+            self._connection = self._make(self, self.address, bindings)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer.memory
@@ -87,9 +108,9 @@ class TcpConnection(asyncio.BufferedProtocol):
 
     # --- Wire ---------------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: list[bytes]) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._transport.write(data[0] if len(data) == 1 else b"".join(data))
 
     def unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -110,36 +131,33 @@ class TcpConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def start_tls(self, context: ssl.SSLContext, timeout: float) -> bool:  # noqa: ASYNC109
-        """Upgrade in place (RFC 6120 s5.4.3.3). False when the handshake failed; the socket is closed then."""
+    async def start_tls(self) -> dict[str, bytes] | None:
+        """Upgrade in place (RFC 6120 s5.4.3.3). Decrypted bytes that come before this returns are held back."""
         transport = self._transport
         if transport is None:
-            return False
+            return None
         self._upgrading = True
+        context = self._tls.context()
         try:
             upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=timeout
+                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             log.info("TLS handshake failed", address=self.address, reason=str(error)[:200])
             transport.abort()
-            return False
+            return None
         if upgraded is None:
-            return False
+            return None
         self._transport = upgraded
         upgraded.set_write_buffer_limits(high=HIGH_WATER, low=0)
-        return True
+        asyncio.get_running_loop().call_soon(self._upgraded)
+        return self._tls.bindings(upgraded, context)
 
-    def upgraded(self) -> None:
-        """Take input again after `start_tls`; what came meanwhile is delivered first."""
+    def _upgraded(self) -> None:
         self._upgrading = False
         held, self._held = self._held, b""
         if held and self._connection is not None:
             self._connection.received(held)
-
-    def tls_certificate(self) -> bytes | None:
-        """DER of the certificate this side showed, for channel binding; None without TLS."""
-        return None
 
 
 def is_loopback(address: str) -> bool:

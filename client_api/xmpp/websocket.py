@@ -19,9 +19,8 @@ HEARTBEAT: Final = 60.0
 class WebSocketWire:
     """Writes frames in order from one task; aiohttp's own writer waits, a wire may not."""
 
-    def __init__(self, socket: web.WebSocketResponse, limit: int) -> None:
+    def __init__(self, socket: web.WebSocketResponse) -> None:
         self._socket = socket
-        self._limit = limit
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
@@ -30,12 +29,12 @@ class WebSocketWire:
         self._reading.set()
         self.connection: Connection | None = None
 
-    def write(self, data: bytes) -> None:
-        """Queue one frame. Past the limit the connection is cut: the mailbox has what it misses."""
+    def write(self, data: list[bytes]) -> None:
+        """Queue a frame for each element."""
         if self._closing:
             return
-        self._frames.append(data)
-        self._bytes += len(data)
+        self._frames.extend(data)
+        self._bytes += sum(map(len, data))
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._drain())
 
@@ -57,11 +56,16 @@ class WebSocketWire:
 
     def abort(self) -> None:
         self._frames.clear()
+        self._bytes = 0
         self.close()
 
     async def readable(self) -> None:
         """Wait until the connection takes more input."""
         await self._reading.wait()
+
+    async def start_tls(self) -> dict[str, bytes] | None:
+        """There is no STARTTLS inside a WebSocket (RFC 7395 s3.9)."""
+        return None
 
     async def _drain(self) -> None:
         try:
@@ -80,13 +84,11 @@ class WebSocketWire:
 
 
 class WebSocketFace:
-    """The handler of ``/xmpp-websocket``. ``origins`` may connect from browsers; "*" allows all (XEP-0156 clients)."""
+    """The handler of ``/xmpp-websocket``."""
 
-    def __init__(self, make: MakeConnection, stanza_bytes: int, unsent_bytes: int) -> None:
+    def __init__(self, make: MakeConnection, stanza_bytes: int) -> None:
         self._make = make
         self._stanza_bytes = stanza_bytes
-        self._unsent_bytes = unsent_bytes
-        self._open: set[Connection] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one socket until it closes (RFC 7395 s3)."""
@@ -97,11 +99,9 @@ class WebSocketFace:
             protocols=(SUBPROTOCOL,), heartbeat=HEARTBEAT, compress=False, max_msg_size=self._stanza_bytes
         )
         await socket.prepare(request)
-        wire = WebSocketWire(socket, self._unsent_bytes)
-        secure = request.secure
-        connection = self._make(wire, request.remote or "", secure)
+        wire = WebSocketWire(socket)
+        connection = self._make(wire, request.remote or "", {} if request.secure else None)
         wire.connection = connection
-        self._open.add(connection)
         try:
             async for frame in socket:
                 if frame.type is WSMsgType.TEXT:
@@ -110,6 +110,5 @@ class WebSocketFace:
                 elif frame.type is WSMsgType.BINARY:
                     await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
         finally:
-            self._open.discard(connection)
             connection.lost()
         return socket

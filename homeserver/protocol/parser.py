@@ -127,6 +127,11 @@ class StreamParser:
         """Whether nothing is half read."""
         return self._buffer is None
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether there is a parser to be given back."""
+        return self._feed is not None
+
     def idle(self) -> None:
         """Give the parser's memory back if nothing is half read; it is made again when data comes."""
         if self._buffer is None and self._header is not None:

@@ -114,6 +114,11 @@ class Accounts:
         """The domains served; the first is used where a client names none."""
         return self._domains
 
+    @property
+    def registration_is_open(self) -> bool:
+        """Whether anybody may make an account without an invitation."""
+        return self._settings.registration == "open"
+
     # --- finding ----------------------------------------------------------------------------------------------------
 
     def peek(self, bare: str) -> Account | Unknown | None:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from config.settings import ContactSettings
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import BadRequest, NotAcceptable, NotAllowed, NotFound, ResourceConstraint
 from homeserver.domain.rosters import Contact, Roster
@@ -39,6 +40,7 @@ from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.xml import element, parse_own, serialise
 from homeserver.services import roster_stanzas
+from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
 
 if TYPE_CHECKING:
@@ -57,18 +59,6 @@ class AccountDirectory(Protocol):
     """Where local accounts are looked up."""
 
     async def find(self, bare: str) -> Account | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ContactLimits:
-    """Bounds of one account: roster items, groups per item, characters of a name or group, requests that wait for an
-    answer, and bytes of such a request that are kept whole."""
-
-    items: int = 2000
-    groups: int = 64
-    name: int = 1023
-    requests: int = 500
-    request_bytes: int = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +85,18 @@ class Contacts:
         router: Router,
         clock: Clock,
         *,
-        limits: ContactLimits = ContactLimits(),
+        limits: ContactSettings | None = None,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._sessions = sessions
         self._router = router
         self._clock = clock
-        self._limits = limits
+        self._limits = limits or ContactSettings()
         self._rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
         self._recent: OrderedDict[str, Roster] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._leaving: set[asyncio.Task[None]] = set()
         self.on_change: list[Callable[[ContactChange], None]] = []
         self.on_granted: list[Callable[[Account, JID], None]] = []
         self.on_revoked: list[Callable[[Account, JID], None]] = []
@@ -194,6 +185,24 @@ class Contacts:
         for contact in contacts:
             await self._take_leave(account, contact)
 
+    def revoked(self, revocation: Revocation) -> None:
+        """Listens to the accounts service: contacts of an account that was deleted are told in the background."""
+        if revocation.ending is Ending.DELETED:
+            task = asyncio.get_running_loop().create_task(self._clear_deleted(revocation.account))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def settle(self) -> None:
+        """Wait for what `revoked` began."""
+        while self._leaving:
+            await asyncio.wait(tuple(self._leaving))
+
+    async def _clear_deleted(self, account: Account) -> None:
+        try:
+            await self.clear(account)
+        except Exception:
+            log.exception("contacts of a deleted account were not told", account=account.jid.bare)
+
     # --- subscriptions ----------------------------------------------------------------------------------------------
 
     async def request(self, account: Account, jid: JID, text: str = "") -> None:
@@ -261,7 +270,7 @@ class Contacts:
             self._tell(self.on_revoked, account, jid)
         if decided.reply is not None:
             await self._send(presence(decided.reply, account.jid, jid, stanza.id))
-        if decided.state.shares and not before.state.shares:
+        if decided.reply == SUBSCRIBED:
             self._tell(self.on_granted, account, jid)
 
     async def _receive(self, account: Account, jid: JID, kind: str, told: Stanza) -> Contact | None:
@@ -278,7 +287,7 @@ class Contacts:
 
         def deliver(before: Contact) -> None:
             if inbound(kind, before.state, before.approved).deliver:
-                for session in self._sessions.of(account.jid.bare):
+                for session in tuple(self._sessions.of(account.jid.bare)):
                     if (session.presence is not None) if kind == SUBSCRIBE else session.wants_roster:
                         session.send(told)
 
@@ -318,7 +327,7 @@ class Contacts:
         if deliver is not None:
             deliver(changed.before)
         if changed.is_visible:
-            for session in self._sessions.of(account.jid.bare):
+            for session in tuple(self._sessions.of(account.jid.bare)):
                 if session.wants_roster:
                     session.send(roster_stanzas.push(changed.after, session.jid))
         if changed.after != changed.before:

@@ -51,6 +51,8 @@ class Delivery:
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
+                if message.treatment & Treatment.KEEP:
+                    self._wait(recipient, stored)
                 return
         if target is not None:
             self._give(target, stored, Relation.DIRECT)

@@ -1,6 +1,5 @@
 """Mailboxes of the accounts: append, page, what waits for delivery, and the recognition of resent messages."""
 
-import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +19,15 @@ Appended = Callable[[Stored | None, BaseException | None], None]
 
 RESEND_SECONDS: Final = 3600.0
 _MOST_RESENDS: Final = 100_000
-_START_TAG: Final = re.compile(rb"<message(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 
 Resend = tuple[str, str, str, bytes]
 
 
 def digest(payload: bytes) -> bytes:
-    """What tells a resent payload from another: its content without the start tag, where the resource may differ."""
-    found = _START_TAG.match(payload)
-    return blake2b(payload[found.end() :] if found else payload, digest_size=16).digest()
+    """What tells a resent payload from another: everything behind the first ``>``, so without the start tag, where
+    the resource may differ. (A ``>`` inside an attribute only makes the part longer.)
+    """
+    return blake2b(payload[payload.find(b">") + 1 :], digest_size=16).digest()
 
 
 class Mailboxes:
@@ -40,13 +39,13 @@ class Mailboxes:
         self._ids = ids
         self._clock = clock
         self._resends: dict[Resend, int] = {}
-        self._ages: deque[tuple[float, Resend]] = deque()
+        self._ages: deque[tuple[float, int, Resend]] = deque()
 
     async def load(self) -> None:
         """Rebuild the set of recent messages from the log (threats, design rule 3)."""
         now = self._clock.now()
         since = int((now - RESEND_SECONDS) * 1e6)
-        for id_, sender, peer, origin, payload in await self._database.read(sql.recent_origins, since):
+        for id_, sender, peer, origin, payload in await self._database.read(sql.recent_origins, since, _MOST_RESENDS):
             self._remember((sender, peer, origin, digest(payload)), id_, id_ / 1e6)
 
     def append(
@@ -71,8 +70,9 @@ class Mailboxes:
             sender.id if sender is not None else None,
             recipient.id if recipient is not None else None,
             remote,
-            message.kind,
-            message.treatment,
+            # Exact ints: an enum member costs as much as the rest of the row, in arithmetic and in the driver.
+            int(message.kind),
+            int(message.treatment),
             message.stanza_id,
             message.origin_id,
             message.payload,
@@ -97,11 +97,17 @@ class Mailboxes:
         """
         if message.origin_id is None:
             return False
-        known = self.seen(message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        key = (message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
+        known = self.seen(*key)
         if known is None:
             return False
-        first = Stored(known, known, message)
-        self._commit.follow(lambda error: then(None if error else first, error))
+
+        def durable(error: BaseException | None) -> None:
+            # Asked again: the first one's id may have been raised by its commit.
+            place = self._resends.get(key, known)
+            then(None if error is not None else Stored(place, place, message), error)
+
+        self._commit.follow(durable)
         return True
 
     def newest(self) -> int:
@@ -130,8 +136,15 @@ class Mailboxes:
         return await self._database.read(sql.conversations, account.id, before, limit, view)
 
     async def pending(self, account: Account, limit: int, after: int = 0) -> list[Entry]:
-        """The oldest entries above ``after`` that wait for delivery."""
-        return await self._database.read(sql.pending, account.id, after, limit, self._commit.view(account.id))
+        """The oldest entries above ``after`` that wait for delivery.
+
+        When none waits the settled position follows the mailbox, so that sent messages are not searched again.
+        """
+        view = self._commit.view(account.id)
+        found, clear = await self._database.read(sql.pending_or_newest, account.id, after, limit, view)
+        if clear > max(view.settling, after):
+            self._commit.settle(account.id, clear, lazy=True)
+        return found
 
     async def find(self, account: Account, id_: int) -> Entry | None:
         """One entry of the archive."""
@@ -175,17 +188,22 @@ class Mailboxes:
         if raised and stored.id in raised:
             stored.id = raised[stored.id]
             if key is not None:
-                self._resends[key] = stored.id
+                self._remember(key, stored.id, stored.at / 1e6)
         if then is not None:
             then(stored, None)
 
     def _remember(self, key: Resend, id_: int, at: float) -> None:
         if len(self._ages) >= _MOST_RESENDS:
-            self._resends.pop(self._ages.popleft()[1], None)
+            self._forget_oldest()
         self._resends[key] = id_
-        self._ages.append((at, key))
+        self._ages.append((at, id_, key))
 
     def _forget_old(self, now: float) -> None:
         limit = now - RESEND_SECONDS
         while self._ages and self._ages[0][0] < limit:
-            self._resends.pop(self._ages.popleft()[1], None)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, id_, key = self._ages.popleft()
+        if self._resends.get(key) == id_:
+            del self._resends[key]

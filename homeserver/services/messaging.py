@@ -42,20 +42,20 @@ class Messaging:
         """Load what `submit` and `receive` must know about a local recipient."""
         await self._accounts.find(to.bare)
 
-    def submit(self, sender: Account, source: JID, message: Message, then: Then) -> None:
+    def submit(self, sender: Account, source: JID, message: Message, then: Then) -> Stored | None:
         """Take a message from a local sender; ``source`` is the sending session's full JID.
 
+        Returns the message with its place, not yet durable; None for one that was sent before.
         Raises a `DomainError` where the message is refused; then nothing was stored and ``then`` is not called.
         """
         if message.to.domain in self._domains:
             recipient = self._recipient(message)
             if self._mailboxes.resent(message, then):
-                return
-            self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
-            return
+                return None
+            return self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
         if message.treatment & Treatment.DURABLE:
             if self._mailboxes.resent(message, then):
-                return
+                return None
             stored = self._store(message, sender, None, _Accepted(self, sender, source, None, then))
             self._outbox.enqueue(
                 sender.jid.domain,
@@ -65,9 +65,9 @@ class Messaging:
                 message.payload,
                 str(message.sender),
             )
-        else:
-            self._outbox.pass_on(sender.jid.domain, message.to.domain, message.payload)
-            self._mailboxes.pass_by(message, _Accepted(self, sender, source, None, then))
+            return stored
+        self._outbox.pass_on(sender.jid.domain, message.to.domain, message.payload)
+        return self._mailboxes.pass_by(message, _Accepted(self, sender, source, None, then))
 
     async def send(self, sender: Account, source: JID, message: Message) -> Stored:
         """`submit` for a caller that may wait. Raises `DomainError`."""

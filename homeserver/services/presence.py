@@ -3,6 +3,8 @@
 A broadcast is serialised once; each contact's copy is the same text with its address put in. Contacts of this server
 are given it directly, others through the router's passing lane. Nothing here waits but two things: the roster of an
 account that no session has asked for yet, and the time an account was last seen.
+
+Sessions are walked over copies: one that is given too much ends at once and leaves the list.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class Presence:
         if live.roster is not None:
             self._broadcast(live.roster, gone)
             own = gone.to_recipient(session.account.jid)
-            for other in self._sessions.of(session.jid.bare):
+            for other in tuple(self._sessions.of(session.jid.bare)):
                 if other.presence is not None or (other is session and stanza is not None):
                     other.send(own)
         for jid in live.directed:
@@ -143,7 +145,10 @@ class Presence:
     # --- for a local account ----------------------------------------------------------------------------------------
 
     def received(self, stanza: Stanza) -> None:
-        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3)."""
+        """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3).
+
+        An error to the bare JID answers a subscription stanza (RFC 6121 s3.1.2).
+        """
         to = stanza.to
         if to is None:
             return
@@ -154,8 +159,6 @@ class Presence:
                 if parting:
                     self._forget(session, stanza.sender)
                 session.send(stanza)
-            return
-        if stanza.type == "error":
             return
         found = [session for session in self._sessions.of(to.bare) if session.presence is not None]
         if len(found) > 1:
@@ -185,16 +188,25 @@ class Presence:
         """Whether the account has an available session."""
         return any(session.presence is not None for session in self._sessions.of(account.jid.bare))
 
-    def is_visible(self, session: Session, asker: JID) -> bool:
-        """Whether ``asker`` may know that the session is there: the account itself, a subscriber, or someone the
-        session sent presence to (RFC 6121 s8.5.3.1)."""
-        if asker.bare == session.jid.bare:
+    def is_visible(self, jid: JID, asker: JID) -> bool:
+        """Whether ``asker`` may know of the session with that full JID: the account itself, a subscriber, or someone
+        the session sent presence to (RFC 6121 s8.5.3.1)."""
+        if asker.bare == jid.bare:
             return True
-        live = self._live.get(session)
-        if live is not None and (asker in live.directed or asker.to_bare() in live.directed):
+        session = self._sessions.find(jid)
+        live = None if session is None else self._live.get(session)
+        if session is None or live is None:
+            return False
+        if asker in live.directed or asker.to_bare() in live.directed:
             return True
-        roster = self._contacts.held(session.jid.bare)
-        return session.presence is not None and roster is not None and roster.shares_with(asker.bare)
+        return session.presence is not None and live.roster is not None and live.roster.shares_with(asker.bare)
+
+    async def may_see(self, account: Account, asker: JID) -> bool:
+        """Whether ``asker`` may know that the account exists and when it was there: the account itself and its
+        subscribers."""
+        if asker.bare == account.jid.bare:
+            return True
+        return (await self._contacts.roster(account)).shares_with(asker.bare)
 
     async def last_seen(self, account: Account) -> LastSeen | None:
         """When the account was last available; None if it never was. The caller checks who may know."""
@@ -203,7 +215,7 @@ class Presence:
 
     def peer_unreachable(self, domain: str) -> None:
         """Another server is out of reach: its contacts are shown unavailable, directed presence to it is void."""
-        for session, live in self._live.items():
+        for session, live in tuple(self._live.items()):
             gone = [jid for jid in live.directed if jid.domain == domain]
             live.directed.difference_update(gone)
             for jid in gone:
@@ -215,7 +227,7 @@ class Presence:
     def peer_returned(self, domain: str) -> None:
         """Another server is back: ask it for the presence of its contacts (RFC 6121 s4.3.1)."""
         asked: set[str] = set()
-        for session, live in self._live.items():
+        for session, live in tuple(self._live.items()):
             if live.roster is None or session.jid.bare in asked:
                 continue
             asked.add(session.jid.bare)
@@ -232,11 +244,9 @@ class Presence:
         self._broadcast(roster, shown)
         account = session.account.jid
         own = shown.to_recipient(account)
-        for other in self._sessions.of(account.bare):
+        for other in tuple(self._sessions.of(account.bare)):
             if other.presence is not None:
                 other.send(own)
-                if is_new and other is not session:
-                    session.send(_addressed(other.presence, account))
         if is_new:
             self._gather(session, roster)
         took_messages, live.takes_messages = live.takes_messages, session.priority is not None and session.priority >= 0
@@ -253,15 +263,19 @@ class Presence:
                 await waiting
 
     def _gather(self, session: Session, roster: Roster) -> None:
-        """Give a new session its contacts' presence: from memory for those here, by probe for others (s4.3.1)."""
+        """Give a new session the presence of its account's others and of its contacts: from memory for those here, by
+        probe for those elsewhere (s4.3.1)."""
         account = session.account.jid
+        for other in tuple(self._sessions.of(account.bare)):
+            if other.presence is not None and other is not session:
+                session.send(_addressed(other.presence, account))
         for jid in roster.subscriptions:
             if not self._router.is_local(jid.domain):
                 self._router.route(presence("probe", account, jid))
                 continue
             theirs = self._contacts.held(jid.bare)
             if theirs is not None and theirs.shares_with(account.bare):
-                for other in self._sessions.of(jid.bare):
+                for other in tuple(self._sessions.of(jid.bare)):
                     if other.presence is not None:
                         session.send(_addressed(other.presence, account))
         if account.bare not in self._asked_again:
@@ -280,18 +294,18 @@ class Presence:
                 route(shown.to_recipient(jid))
                 continue
             copy = None
-            for session in sessions(jid.bare):
+            for session in tuple(sessions(jid.bare)):
                 if session.presence is not None:
                     copy = copy or shown.to_recipient(jid)
                     session.send(copy)
 
     def _granted(self, account: Account, jid: JID) -> None:
-        for session in self._sessions.of(account.jid.bare):
+        for session in tuple(self._sessions.of(account.jid.bare)):
             if session.presence is not None:
                 self._router.route(_addressed(session.presence, jid))
 
     def _revoked(self, account: Account, jid: JID) -> None:
-        for session in self._sessions.of(account.jid.bare):
+        for session in tuple(self._sessions.of(account.jid.bare)):
             if session.presence is not None:
                 self._router.route(presence(UNAVAILABLE, session.jid, jid))
 

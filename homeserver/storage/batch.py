@@ -14,6 +14,8 @@ CrashPoint = Callable[[str], None]
 """A hook for tests: called with the name of a step of the commit, and may end the process there."""
 
 CRASH_POINTS: Final = ("before_begin", "after_insert", "before_commit", "after_commit", "before_callbacks")
+FILL_CRASH_POINTS: Final = ("before_fill_commit", "after_fill_commit")
+"""Those of filling the entries, which is a transaction of its own on SQLite."""
 
 SqlFunction = Callable[..., object]
 
@@ -36,6 +38,7 @@ class Batch:
     also: list[Also] = field(default_factory=list)
     received: dict[str, int] = field(default_factory=dict)
     sent: dict[str, tuple[int, int]] = field(default_factory=dict)
+    marked: dict[str, tuple[int, int]] = field(default_factory=dict)
     settled: dict[int, int] = field(default_factory=dict)
     outbox: list[Sequence[Any]] = field(default_factory=list)
     thens: list[Then] = field(default_factory=list)
@@ -72,6 +75,9 @@ class BatchWriter:
         self._log = dialect.insert(schema.log)
         self._received = dialect.update(schema.stream, schema.stream.c.id, [schema.stream.c.received])
         self._sent = dialect.update(schema.stream, schema.stream.c.id, [schema.stream.c.sent, schema.stream.c.position])
+        self._marked = dialect.update(
+            schema.stream, schema.stream.c.id, [schema.stream.c.marked_sent, schema.stream.c.marked_position]
+        )
         mailbox = schema.mailbox.c
         settle = "ON CONFLICT (account) DO UPDATE SET settled = {}(mailbox.settled, excluded.settled)"
         columns = [mailbox.account, mailbox.last_id, mailbox.settled]
@@ -113,6 +119,8 @@ class BatchWriter:
         """Give entries to the log up to ``through``, in a transaction of its own."""
         with connection.begin():
             log_index.fill(connection, through)
+            self._crash_point("before_fill_commit")
+        self._crash_point("after_fill_commit")
 
     def forget_mark(self, connection: Connection) -> None:
         """Remove this writer's mark when it ends."""
@@ -132,6 +140,7 @@ class BatchWriter:
     def _rest(self, connection: Connection, batch: Batch) -> None:
         self._received.run(connection, sorted(batch.received.items()))
         self._sent.run(connection, sorted((name, *found) for name, found in batch.sent.items()))
+        self._marked.run(connection, sorted((name, *found) for name, found in batch.marked.items()))
         if batch.settled:
             rows = sorted((account, 0, position) for account, position in batch.settled.items())
             self._settle[dialect.greatest(connection)].run(connection, rows)

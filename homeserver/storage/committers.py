@@ -87,7 +87,9 @@ def _discard(connection: Connection | None) -> None:
 class TaskCommitter:
     """A task per batch on an asyncpg connection; outlives a restart of the database."""
 
-    _PATIENCE: Final = 60.0
+    PATIENCE = 60.0
+    """Seconds a batch is tried again before its callers are told that it failed."""
+
     _LONGEST_PAUSE: Final = 1.0
 
     def __init__(self, engine: AsyncEngine, writer: BatchWriter) -> None:
@@ -131,9 +133,9 @@ class TaskCommitter:
     async def _write(self, batch: Batch) -> None:
         """Write ``batch``; after a broken connection ask whether it arrived before trying again.
 
-        Raises the last error when the database stays away for longer than a minute.
+        Raises the last error when the database stays away for longer than `PATIENCE`.
         """
-        deadline = self._loop.time() + self._PATIENCE
+        deadline = self._loop.time() + self.PATIENCE
         pause = 0.02
         in_doubt = False
         while True:

@@ -144,7 +144,11 @@ async def _open_sqlite(
         stack.enter_context(owner_lock.held(section.path) if owner else nullcontext())
         write_engine = engines.sqlite_async_engine(section.path, section.synchronous)
         stack.push_async_callback(write_engine.dispose)
-        await migrations.upgrade(write_engine)
+        if owner:
+            await migrations.upgrade(write_engine)
+        elif not await migrations.is_current(write_engine):
+            with owner_lock.held(section.path):
+                await migrations.upgrade(write_engine)
         read_engine = engines.sqlite_engine(section.path, section.synchronous, read_only=True)
         readers = Readers(read_engine, section.readers)
         stack.push_async_callback(readers.close)

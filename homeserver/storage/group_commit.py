@@ -105,6 +105,10 @@ class GroupCommit:
         if not self._scheduled:
             self._schedule()
 
+    def mark(self, stream: str, sent: int, position: int) -> None:
+        """Note how many stanzas a client was sent, and the id of the last message among them; rides along."""
+        self._open.marked[stream] = (sent, position)
+
     def settle(self, account: int, position: int, lazy: bool = False) -> None:
         """Raise the id up to which nothing waits for ``account``. A lazy one rides along or follows within a second."""
         target = self._lazy if lazy else self._open.settled

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from homeserver.storage.dialect import greatest
-
 
 class LogRow(NamedTuple):
     """One message in the log; the columns of `schema.log` in their order.
@@ -105,36 +103,23 @@ def _put(owners: dict[int, list[Waiting]], owner: int, waiting: Waiting) -> None
 
 _ADDRESSES: Final = """
 INSERT INTO address (jid)
-SELECT DISTINCT jid FROM (
-  SELECT COALESCE(a.jid, l.remote, '') AS jid FROM log l LEFT JOIN account a ON a.id = l.recipient
-  WHERE {rows} AND l.sender IS NOT NULL AND l.treatment & 1 <> 0
-  UNION
-  SELECT COALESCE(a.jid, l.remote, '') FROM log l LEFT JOIN account a ON a.id = l.sender
-  WHERE {rows} AND l.recipient IS NOT NULL AND l.treatment & 3 <> 0
-) AS met WHERE NOT EXISTS (SELECT 1 FROM address known WHERE known.jid = met.jid)
+SELECT DISTINCT COALESCE(l.remote, '') AS jid FROM log l
+WHERE {rows} AND (l.sender IS NULL OR l.recipient IS NULL) AND l.treatment & 3 <> 0
+  AND NOT EXISTS (SELECT 1 FROM address known WHERE known.jid = COALESCE(l.remote, ''))
 ORDER BY jid ON CONFLICT (jid) DO NOTHING
 """
 
-_FRESH: Final = """
-  SELECT l.sender AS owner, l.id AS id, d.id AS peer, l.treatment AS treatment
-  FROM log l LEFT JOIN account a ON a.id = l.recipient JOIN address d ON d.jid = COALESCE(a.jid, l.remote, '')
+_ENTRIES: Final = """
+INSERT INTO entry (owner, id, peer)
+SELECT owner, id, COALESCE(local, (SELECT -d.id FROM address d WHERE d.jid = COALESCE(fresh.remote, ''))) FROM (
+  SELECT l.sender AS owner, l.id AS id, l.recipient AS local, l.remote AS remote FROM log l
   WHERE {rows} AND l.sender IS NOT NULL AND l.treatment & 1 <> 0
   UNION ALL
-  SELECT l.recipient, l.id, d.id, l.treatment
-  FROM log l LEFT JOIN account a ON a.id = l.sender JOIN address d ON d.jid = COALESCE(a.jid, l.remote, '')
+  SELECT l.recipient, l.id, l.sender, l.remote FROM log l
   WHERE {rows} AND l.recipient IS NOT NULL AND l.treatment & 3 <> 0
     AND (l.sender IS NULL OR l.sender <> l.recipient OR l.treatment & 1 = 0)
+) AS fresh ORDER BY owner, id
 """
-
-_ENTRIES: Final = (
-    f"INSERT INTO entry (owner, id, peer) SELECT owner, id, peer FROM ({_FRESH}) AS fresh ORDER BY owner, id"  # noqa: S608
-)
-
-_CONVERSATIONS: Final = f"""
-INSERT INTO conversation (owner, peer, last_id)
-SELECT owner, peer, MAX(id) FROM ({_FRESH}) AS fresh WHERE treatment & 1 <> 0 GROUP BY owner, peer ORDER BY owner, peer
-ON CONFLICT (owner, peer) DO UPDATE SET last_id = {{greatest}}(conversation.last_id, excluded.last_id)
-"""  # noqa: S608
 
 _LEAD: Final = """
 UPDATE log_state SET lead = found.lead FROM (SELECT MAX(l.id - l.at) AS lead FROM log l WHERE {rows}) AS found
@@ -155,9 +140,8 @@ def fill_ids(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def _fill(connection: Connection, rows: str, parameters: tuple[Any, ...]) -> None:
-    name = greatest(connection)
-    for text in (_ADDRESSES, _ENTRIES, _CONVERSATIONS, _LEAD):
-        connection.exec_driver_sql(text.format(rows=rows, greatest=name), parameters)
+    for text in (_ADDRESSES, _ENTRIES, _LEAD):
+        connection.exec_driver_sql(text.format(rows=rows), parameters)
 
 
 def fill_rest(connection: Connection, step: int = 20_000) -> bool:

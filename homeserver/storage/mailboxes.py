@@ -15,15 +15,18 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
+    false,
     func,
     or_,
     select,
+    text,
     update,
 )
 
 from homeserver.domain.messages import Conversation, Direction, Entry, Kind, Page, PageRequest, Treatment
 from homeserver.storage.log_index import View
-from homeserver.storage.schema import account, address, conversation, entry, log, log_state, mailbox
+from homeserver.storage.schema import account, address, entry, log, log_state, mailbox, metadata
 
 _TAIL_CHUNK: Final = 200
 _COLUMNS: Final = (log.c.id, log.c.at, log.c.sender, log.c.recipient, log.c.kind, log.c.stanza_id, log.c.payload)
@@ -53,10 +56,10 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
         low = max(low, request.start)
         checks.append(log.c.at >= request.start)
     if request.end is not None:
-        lead = connection.execute(select(log_state.c.lead)).scalar_one()
-        high = min(high, request.end + max(lead, 0)) if not view.tail else high
         checks.append(log.c.at <= request.end)
     tail = _tail_ids(connection, view, request.peer, (low, high))
+    if request.end is not None:
+        high = min(high, request.end + connection.execute(select(log_state.c.lead)).scalar_one())
     bounds = (low, min(high, view.through))
     found: list[Entry] = []
     if request.backwards:
@@ -83,25 +86,36 @@ def pending(connection: Connection, owner: int, after: int, limit: int, view: Vi
     return found
 
 
+def newest_id(connection: Connection, owner: int, view: View) -> int:
+    """The highest id of the owner's entries, archived or waiting; 0 without any."""
+    if view.tail:
+        return view.tail[-1][0]
+    query = select(func.max(entry.c.id)).where(entry.c.owner == owner, entry.c.id <= view.through)
+    return connection.execute(query).scalar_one() or 0
+
+
+def pending_or_newest(
+    connection: Connection, owner: int, after: int, limit: int, view: View
+) -> tuple[list[Entry], int]:
+    """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
+    found = pending(connection, owner, after, limit, view)
+    if found or after > max(settled(connection, owner), view.settling):
+        return found, 0
+    return found, newest_id(connection, owner, view)
+
+
 def conversations(connection: Connection, owner: int, before: int | None, limit: int, view: View) -> list[Conversation]:
-    """The newest entry with each peer, newest first; ``before`` is the id of the last one of the page before."""
+    """The newest entry with each peer, newest first; ``before`` is the id of the last one of the page before.
+
+    Costs two index seeks per peer of the owner, however long the conversations are.
+    """
     newest: dict[str, int] = {}
+    for peer, last in connection.execute(_NEWEST, {"owner": owner, "through": view.through}):
+        newest[peer] = max(last, newest.get(peer, 0))
     for ids in _chunks([id_ for id_, _ in view.tail]):
         query = _rows(owner, ids).where(_ARCHIVED).with_only_columns(log.c.id, _PEER)
         newest.update((peer, id_) for id_, peer in connection.execute(query))
-    query = (
-        select(address.c.jid, conversation.c.last_id)
-        .join(address, address.c.id == conversation.c.peer)
-        .where(conversation.c.owner == owner)
-        .order_by(conversation.c.last_id.desc())
-        .limit(limit + len(newest))
-    )
-    if before is not None:
-        query = query.where(conversation.c.last_id < before)
-    merged: dict[str, int] = dict(tuple(row) for row in connection.execute(query))
-    for peer, last in newest.items():
-        merged[peer] = max(last, merged.get(peer, 0))
-    chosen = sorted(((last, peer) for peer, last in merged.items() if before is None or last < before), reverse=True)
+    chosen = sorted(((last, peer) for peer, last in newest.items() if before is None or last < before), reverse=True)
     entries = {found.id: found for found in _found(connection, owner, [last for last, _ in chosen[:limit]], [])}
     return [Conversation(peer, entries[last]) for last, peer in chosen[:limit] if last in entries]
 
@@ -127,7 +141,7 @@ def count(connection: Connection, owner: int, peer: str | None, view: View) -> i
         .where(entry.c.owner == owner, entry.c.id <= view.through, _ARCHIVED)
     )
     if peer is not None:
-        query = query.where(entry.c.peer == _address_of(peer))
+        query = query.where(_with(connection, peer))
     total: int = connection.execute(query).scalar_one()
     for ids in _chunks(_tail_ids(connection, view, peer, (0, 2**62))):
         total += connection.execute(
@@ -142,10 +156,10 @@ def settled(connection: Connection, owner: int) -> int:
     return found if found is not None else 0
 
 
-def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, str, str, bytes]]:
+def recent_origins(connection: Connection, since: int, limit: int) -> list[tuple[int, str, str, str, bytes]]:
     """Messages with an origin-id and an id above ``since``: (id, sender's bare JID, peer's, origin-id, payload).
 
-    Only those of local senders, oldest first; for the recognition of resends after a restart.
+    Only those of local senders, the newest ``limit``, oldest first; for the recognition of resends after a restart.
     """
     sender, recipient = account.alias("sender"), account.alias("recipient")
     query = (
@@ -153,22 +167,22 @@ def recent_origins(connection: Connection, since: int) -> list[tuple[int, str, s
         .join(sender, sender.c.id == log.c.sender)
         .outerjoin(recipient, recipient.c.id == log.c.recipient)
         .where(log.c.id > since, log.c.origin_id.is_not(None))
-        .order_by(log.c.id)
+        .order_by(log.c.id.desc())
+        .limit(limit)
     )
-    return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in connection.execute(query)]
+    rows = connection.execute(query).all()[::-1]
+    return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in rows]
 
 
 def purge_before(connection: Connection, before: int, limit: int = 1000, keep_waiting: bool = True) -> int:
     """Remove up to ``limit`` of the oldest messages with an id below ``before``; return how many.
 
-    With ``keep_waiting`` those still waiting for a recipient stay. Call again until it returns 0.
+    With ``keep_waiting`` those still waiting for a recipient stay, and those an outbox refers to always do. Call again
+    until it returns 0.
     """
-    checks: list[ColumnElement[bool]] = [
-        log.c.id < before,
-        log.c.id <= select(log_state.c.indexed_through).scalar_subquery(),
-    ]
-    if connection.dialect.name != "sqlite":
-        checks.pop()
+    checks: list[ColumnElement[bool]] = [log.c.id < before, ~_queued()]
+    if connection.dialect.name == "sqlite":
+        checks.append(log.c.id <= select(log_state.c.indexed_through).scalar_subquery())
     if keep_waiting:
         reached = select(mailbox.c.settled).where(mailbox.c.account == log.c.recipient).scalar_subquery()
         checks.append(
@@ -185,35 +199,47 @@ def purge_before(connection: Connection, before: int, limit: int = 1000, keep_wa
     )
     for ids in _chunks([id_ for id_, *_ in rows]):
         connection.execute(delete(log).where(log.c.id.in_(_expanding(ids))))
-    _mend_conversations(connection, {owner for owner, _ in pairs}, rows[-1][0])
     return len(rows)
 
 
 def purge_owner(connection: Connection, owner: int) -> None:
     """Remove everything the owner holds; messages stay for the other side that holds them too."""
     name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
-    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient.is_(None)))
-    connection.execute(delete(log).where(log.c.recipient == owner, log.c.sender.is_(None)))
-    connection.execute(delete(log).where(log.c.sender == owner, log.c.recipient == owner))
+    alone = or_(
+        and_(log.c.sender == owner, log.c.recipient.is_(None)),
+        and_(log.c.recipient == owner, log.c.sender.is_(None)),
+        and_(log.c.recipient == owner, log.c.sender == owner),
+    )
+    connection.execute(delete(log).where(alone, ~_queued()))
     connection.execute(update(log).where(log.c.sender == owner).values(sender=None, remote=name))
     connection.execute(update(log).where(log.c.recipient == owner).values(recipient=None, remote=name))
     connection.execute(delete(entry).where(entry.c.owner == owner))
-    connection.execute(delete(conversation).where(conversation.c.owner == owner))
     connection.execute(delete(mailbox).where(mailbox.c.account == owner))
 
 
-def _mend_conversations(connection: Connection, owners: Iterable[int], through: int) -> None:
-    """Drop conversations whose newest entry was removed: an older one is gone too, unless it waits for its recipient."""
-    newest = (
-        select(func.max(entry.c.id))
-        .where(entry.c.owner == conversation.c.owner, entry.c.peer == conversation.c.peer)
-        .correlate(conversation)
-        .scalar_subquery()
-    )
-    touched = and_(conversation.c.owner.in_(_expanding(sorted(owners))), conversation.c.last_id <= through)
-    connection.execute(update(conversation).where(touched).values(last_id=func.coalesce(newest, 0)))
-    connection.execute(delete(conversation).where(touched, conversation.c.last_id == 0))
+def _queued() -> ColumnElement[bool]:
+    """Whether a message of the log is still needed by the outbox, whose column says that it refers to the log."""
+    outbox = metadata.tables.get("outbox")
+    columns = [column for column in outbox.columns if column.info.get("log_id")] if outbox is not None else []
+    return or_(false(), *(exists().where(column == log.c.id).correlate(log) for column in columns))
 
+
+_NEWEST: Final = text("""
+WITH RECURSIVE met(peer) AS (
+  SELECT MIN(peer) FROM entry WHERE owner = :owner
+  UNION ALL
+  SELECT (SELECT MIN(e.peer) FROM entry e WHERE e.owner = :owner AND e.peer > met.peer) FROM met WHERE met.peer IS NOT NULL
+), newest AS (
+  SELECT peer, (
+    SELECT e.id FROM entry e JOIN log l ON l.id = e.id
+    WHERE e.owner = :owner AND e.peer = met.peer AND e.id <= :through AND l.treatment & 1 <> 0
+    ORDER BY e.id DESC LIMIT 1
+  ) AS id FROM met WHERE met.peer IS NOT NULL
+)
+SELECT COALESCE(a.jid, d.jid, ''), n.id FROM newest n
+LEFT JOIN account a ON a.id = n.peer LEFT JOIN address d ON d.id = -n.peer WHERE n.id IS NOT NULL
+""")
+"""Jumps from peer to peer along the index (owner, peer, id)."""
 
 _local = account.alias("local")
 _PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
@@ -241,14 +267,18 @@ def _indexed(
     backwards: bool,
 ) -> list[Entry]:
     query = (
-        select(*_COLUMNS, address.c.jid.label("peer"))
-        .select_from(entry.join(log, log.c.id == entry.c.id).join(address, address.c.id == entry.c.peer))
+        select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer"))
+        .select_from(
+            entry.join(log, log.c.id == entry.c.id)
+            .outerjoin(_local, _local.c.id == entry.c.peer)
+            .outerjoin(address, address.c.id == -entry.c.peer)
+        )
         .where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
         .order_by(entry.c.id.desc() if backwards else entry.c.id)
         .limit(limit)
     )
     if peer is not None:
-        query = query.where(entry.c.peer == _address_of(peer))
+        query = query.where(_with(connection, peer))
     return [_entry(owner, row) for row in connection.execute(query)]
 
 
@@ -284,8 +314,11 @@ def _tail_ids(connection: Connection, view: View, peer: str | None, bounds: Boun
     return [id_ for id_, other in view.tail if low <= id_ <= high and other in (peer, known or -1)]
 
 
-def _address_of(peer: str) -> Any:
-    return select(address.c.id).where(address.c.jid == peer).scalar_subquery()
+def _with(connection: Connection, peer: str) -> ColumnElement[bool]:
+    """The condition that an entry's peer is ``peer``: an account, or an address, or both if it was one before."""
+    numbers = [*connection.execute(select(account.c.id).where(account.c.jid == peer)).scalars()]
+    numbers += [-found for found in connection.execute(select(address.c.id).where(address.c.jid == peer)).scalars()]
+    return entry.c.peer == numbers[0] if len(numbers) == 1 else entry.c.peer.in_(_expanding(numbers))
 
 
 def _expanding(ids: Sequence[int]) -> Any:

@@ -23,6 +23,8 @@ class ResumableStream:
     state: bytes
     updated: float
     expires: float
+    marked_sent: int = 0
+    marked_position: int = 0
 
 
 def add(connection: Connection, found: ResumableStream) -> None:
@@ -38,6 +40,8 @@ def add(connection: Connection, found: ResumableStream) -> None:
             state=found.state,
             updated=found.updated,
             expires=found.expires,
+            marked_sent=found.marked_sent,
+            marked_position=found.marked_position,
         )
     )
 
@@ -45,13 +49,13 @@ def add(connection: Connection, found: ResumableStream) -> None:
 def find(connection: Connection, id_: str, now: float) -> ResumableStream | None:
     """The stream with this id, unless it has expired."""
     row = connection.execute(select(stream).where(stream.c.id == id_, stream.c.expires > now)).first()
-    return ResumableStream(*row) if row is not None else None
+    return ResumableStream(**row._mapping) if row is not None else None
 
 
 def of_account(connection: Connection, account: int, now: float) -> list[ResumableStream]:
     """The account's streams that have not expired, oldest first."""
     query = select(stream).where(stream.c.account == account, stream.c.expires > now).order_by(stream.c.updated)
-    return [ResumableStream(*row) for row in connection.execute(query)]
+    return [ResumableStream(**row._mapping) for row in connection.execute(query)]
 
 
 def keep(connection: Connection, id_: str, state: bytes, updated: float, expires: float) -> bool:
@@ -68,7 +72,7 @@ def remove(connection: Connection, id_: str) -> bool:
 def expire(connection: Connection, now: float, limit: int = 1000) -> list[ResumableStream]:
     """Remove up to ``limit`` streams whose time is over and return them, oldest first."""
     query = select(stream).where(stream.c.expires <= now).order_by(stream.c.expires).limit(limit)
-    found = [ResumableStream(*row) for row in connection.execute(query)]
+    found = [ResumableStream(**row._mapping) for row in connection.execute(query)]
     for expired in found:
         connection.execute(delete(stream).where(stream.c.id == expired.id))
     return found

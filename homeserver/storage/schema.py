@@ -216,7 +216,7 @@ address = Table(
     "address",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("jid", Text, nullable=False, unique=True, comment="bare JID of somebody's peer"),
+    Column("jid", Text, nullable=False, unique=True, comment="bare JID of a peer that is no local account"),
     info={"owner": "homeserver.storage.mailboxes"},
 )
 
@@ -225,19 +225,8 @@ entry = Table(
     metadata,
     Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
     Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the log"),
-    Column("peer", Integer, nullable=False, comment="of address"),
+    Column("peer", Integer, nullable=False, comment="local account, or minus the id of an address"),
     Index("entry_peer", "owner", "peer", "id"),
-    sqlite_with_rowid=False,
-    info={"owner": "homeserver.storage.mailboxes"},
-)
-
-conversation = Table(
-    "conversation",
-    metadata,
-    Column("owner", Integer, primary_key=True, autoincrement=False, comment="local account"),
-    Column("peer", Integer, primary_key=True, autoincrement=False, comment="of address"),
-    Column("last_id", BigInteger, nullable=False, comment="newest entry of the owner with this peer"),
-    Index("conversation_last", "owner", "last_id"),
     sqlite_with_rowid=False,
     info={"owner": "homeserver.storage.mailboxes"},
 )
@@ -275,6 +264,8 @@ stream = Table(
     Column("state", LargeBinary, nullable=False, comment="JSON of the face that owns the stream"),
     Column("updated", Float, nullable=False),
     Column("expires", Float, nullable=False),
+    Column("marked_sent", BigInteger, nullable=False, default=0, comment="stanzas sent at some moment"),
+    Column("marked_position", BigInteger, nullable=False, default=0, comment="log id of the last message among them"),
     Index("stream_account", "account"),
     Index("stream_expires", "expires"),
     info={"owner": "homeserver.storage.resumption"},

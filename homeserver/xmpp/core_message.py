@@ -5,12 +5,13 @@ XEP-0280 s6.1, XEP-0160 s3. A message is relayed as the bytes it came in whereve
 say is taken out: wrappers of copies and archive results, and stanza-ids in our name (XEP-0359 s5, XEP-0280 s11).
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from homeserver.domain.errors import BadRequest
 from homeserver.domain.messages import Kind, Message, Treatment
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
-from homeserver.protocol.stanza import LANG
+from homeserver.protocol.stanza import LANG, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
@@ -61,17 +62,28 @@ _WITHOUT_ARCHIVE: Final = Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
 _NO_TREATMENT: Final = Treatment(0)
 
 
+class StartTag(NamedTuple):
+    """The beginning of a sender's messages: as it is for one with a language of its own, and for one without."""
+
+    plain: bytes
+    spoken: bytes
+    lang: str
+
+
+_NO_TAG: Final = StartTag(b"", b"", "")
+
+
 class Reader:
     """Turns message stanzas into `Message` values. ``domains`` are those served here."""
 
     def __init__(self, domains: frozenset[str]) -> None:
         self._domains = domains
 
-    def read(self, element: Element, raw: bytes | None, sender: JID, to: JID, start: bytes, local: bool) -> Message:
+    def read(self, element: Element, raw: bytes | None, sender: JID, to: JID, start: StartTag, local: bool) -> Message:
         """Read one message.
 
-        ``start`` is what replaces ``<message`` in bytes that can be relayed: the tag with the vouched-for ``from``
-        attribute, which the caller keeps per session. ``local`` is whether the sender is ours.
+        ``start`` is what replaces ``<message`` in bytes that can be relayed; the caller keeps it per session.
+        ``local`` is whether the sender is ours.
         """
         traits = 0
         for part in element:
@@ -81,7 +93,9 @@ class Reader:
         if traits & _ORIGIN:
             found = element.find(_ORIGIN_TAG)
             origin = None if found is None else found.get("id")
-        if (
+        if raw == b"":
+            payload = b""  # the caller has it
+        elif (
             raw is not None
             and not traits & _REWRITE
             and raw.startswith(_START)
@@ -90,17 +104,29 @@ class Reader:
             and element.get("to") == str(to)
             and b"xmlns" not in raw[: raw.find(b">")]
         ):
-            payload = start + raw[len(_START) :]
+            tag = start.plain if LANG in element.attrib else start.spoken
+            payload = tag + raw[len(_START) :]
         else:
             payload = self._rewrite(element, sender, to, start)
         return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
 
-    def _rewrite(self, element: Element, sender: JID, to: JID, start: bytes) -> bytes:
+    def read_from_peer(self, stanza: Stanza, payload: bytes | None) -> Message:
+        """Read a message whose sender a peer answers for; ``payload`` is its bytes where they may be kept as they are."""
+        sender, to, element = stanza.sender, stanza.to, stanza.element
+        if to is None:
+            raise BadRequest
+        if payload is not None and not any(_TRAITS.get(part.tag, 0) & _REWRITE for part in element):
+            message = self.read(element, b"", sender, to, _NO_TAG, False)
+            message.payload = payload
+            return message
+        return self.read(element, None, sender, to, start_tag(sender, element.get(LANG, "")), False)
+
+    def _rewrite(self, element: Element, sender: JID, to: JID, start: StartTag) -> bytes:
         copy = Element(element.tag, {"from": str(sender), **element.attrib})
         copy.set("from", str(sender))
         copy.set("to", str(to))
-        if LANG not in copy.attrib and b" xml:lang='" in start:
-            copy.set(LANG, start.rpartition(b" xml:lang='")[2].rstrip(b"'").decode())
+        if start.lang and LANG not in copy.attrib:
+            copy.set(LANG, start.lang)
         copy.text = element.text
         for part in element:
             if part.tag in _WRAPPERS or (part.tag == _STANZA_ID_TAG and self._claims_ours(part)):
@@ -140,7 +166,8 @@ def _is_invitation(element: Element) -> bool:
     return room is not None and room.find(_MUC_INVITE) is not None
 
 
-def start_tag(sender: JID, lang: str = "") -> bytes:
-    """``<message`` with the vouched-for sender and the stream's language (RFC 6120 s8.1.5)."""
-    made = f"<message from='{escape_attribute(str(sender))}'"
-    return (made + f" xml:lang='{escape_attribute(lang)}'" if lang else made).encode()
+def start_tag(sender: JID, lang: str = "") -> StartTag:
+    """``<message`` with the vouched-for sender, with and without the stream's language (RFC 6120 s8.1.5)."""
+    plain = f"<message from='{escape_attribute(str(sender))}'"
+    spoken = plain + f" xml:lang='{escape_attribute(lang)}'" if lang else plain
+    return StartTag(plain.encode(), spoken.encode(), lang)

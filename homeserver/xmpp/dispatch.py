@@ -22,7 +22,7 @@ from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.messaging import Messaging
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
-from homeserver.xmpp.core_message import Reader, start_tag
+from homeserver.xmpp.core_message import Reader, StartTag, start_tag
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import Addressee, Handlers, IqKey, IqRequest
 
@@ -54,7 +54,7 @@ class Dispatcher:
     # --- from a local session -------------------------------------------------------------------------------------
 
     def message(
-        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> Awaitable[None] | None:
         """Take a client's message; ``then`` is called once when it is durable, refused or dropped.
 
@@ -71,7 +71,7 @@ class Dispatcher:
         return None
 
     async def _message_later(
-        self, session: Session, element: Element, raw: bytes | None, to: JID, start: bytes, then: Then
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> None:
         await self._messaging.prepare(to)
         message = self._reader.read(element, raw, session.jid, to, start, True)
@@ -87,7 +87,11 @@ class Dispatcher:
         if handler is None:
             self._refuse(stanza, BadRequest("Unknown type of presence"))
             return None
-        return self._guard(stanza, handler(session, stanza))
+        try:
+            return self._guard(stanza, handler(session, stanza))
+        except DomainError as refusal:
+            self._refuse(stanza, refusal)
+            return None
 
     def iq(self, session: Session, stanza: Stanza, respond: Callable[[bytes], None] | None) -> Awaitable[None] | None:
         """Take a client's IQ: answer it, or pass it on."""
@@ -162,13 +166,13 @@ class Dispatcher:
         account = self._accounts.peek(to.bare)
         if isinstance(account, Unknown):
             return self._inbound_presence_later(stanza, to, handler)
-        if account is None:
-            return None  # RFC 6121 s8.5.1: presence for nobody is ignored
+        if account is None and stanza.type != "probe":
+            return None  # RFC 6121 s8.5.1: presence for nobody is ignored, but a probe is answered as by a stranger
         return handler(account, stanza)
 
     async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
         account = await self._accounts.find(to.bare)
-        if account is not None:
+        if account is not None or stanza.type == "probe":
             waiting = handler(account, stanza)
             if waiting is not None:
                 await waiting

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.benchmarks.paging import fill, measure_pages
-from tests.benchmarks.pairs import Pairs
+from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
 from tests.benchmarks.wire import Account, Connection, insecure_tls
 
@@ -38,7 +38,9 @@ def _log_in(job: Job) -> list[Connection]:
 def _pairs(job: Job) -> Pairs:
     """Accounts 0 and 1 are the first pair, 2 and 3 the second, and so on."""
     connections = _log_in(job)
-    return Pairs(list(zip(connections[::2], connections[1::2], strict=True)))
+    pairs = list(zip(connections[::2], connections[1::2], strict=True))
+    try_out(pairs)
+    return Pairs(pairs)
 
 
 def _closed(job: Job) -> Job:

@@ -6,6 +6,7 @@ arrivals are counted by their end tags, and because a pair's messages arrive in 
 s10.1) the send times wait in a queue per pair.
 """
 
+import re
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from xml.etree import ElementTree
 
 from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.wire import READ_SIZE, Connection
@@ -37,6 +39,24 @@ def chat_message(to: str, origin: str) -> bytes:
         f"<origin-id xmlns='urn:xmpp:sid:0' id='{origin}-%d'/>"
         "<active xmlns='http://jabber.org/protocol/chatstates'/><markable xmlns='urn:xmpp:chat-markers:0'/></message>"
     ).encode()
+
+
+def try_out(pairs: Sequence[tuple[Connection, Connection]]) -> None:
+    """Let every pair exchange one message, and parse what arrives: under load nothing is parsed.
+
+    Raises LoadError when a message arrives changed or as broken XML, TimeoutError when it does not arrive.
+    """
+    for sender, receiver in pairs:
+        sender.send(chat_message(receiver.account.jid, sender.account.user) % (0, 0))
+    for sender, receiver in pairs:
+        received = receiver.read_until(re.compile(_END))
+        try:
+            message = ElementTree.fromstring(b"<stream xmlns='jabber:client'>" + received + b"</stream>")[-1]
+        except ElementTree.ParseError as error:
+            raise LoadError(f"a message arrives as broken XML ({error}): {received!r}") from error
+        origin = (message.get("from", "").partition("/")[0], message.findtext("{jabber:client}body"))
+        if origin != (sender.account.jid, _TEXT):
+            raise LoadError(f"a message arrives changed: {received!r}")
 
 
 @dataclass
@@ -77,7 +97,7 @@ class Pairs:
     """Senders and receivers with the messages under way between them."""
 
     def __init__(self, pairs: Sequence[tuple[Connection, Connection]]) -> None:
-        """Take logged-in connections; each first one sends to the bare JID of the second."""
+        """Take logged-in connections that have been tried out; each first one sends to the bare JID of the second."""
         self._epoll = select.epoll()
         self._senders: list[socket.socket] = []
         self._templates: list[bytes] = []
@@ -91,7 +111,7 @@ class Pairs:
             self._senders.append(sender.sock)
             self._templates.append(chat_message(receiver.account.jid, f"{sender.account.user}"))
             self._under_way.append(deque())
-            self._numbers.append(0)
+            self._numbers.append(1)
             self._receivers[receiver.fileno()] = (receiver.sock, index)
             self._others[sender.fileno()] = sender.sock
             for connection in (sender, receiver):

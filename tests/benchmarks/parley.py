@@ -15,6 +15,13 @@ from tests.benchmarks.servers import PASSWORD, Rig, Server, ServerFailure
 _ROOT = Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"
 _PROGRAM = [sys.executable, "-m", "homeserver"]
+# The allocator settings are those that `./parley` exports.
+_ENVIRONMENT = {
+    "PYTHONPATH": str(_ROOT),
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
+    "MALLOC_TOP_PAD_": "1048576",
+}
 
 
 class ParleyRig(Rig):
@@ -42,8 +49,7 @@ class ParleyRig(Rig):
             )
             _add_accounts(path, domain, self.users)
             command = [*_PROGRAM, "serve", "--config", str(path)]
-            environment = {"PYTHONPATH": str(_ROOT)}
-            self.servers.append(Server(domain, _HOST, client_port, command, folder / "parley.log", environment))
+            self.servers.append(Server(domain, _HOST, client_port, command, folder / "parley.log", _ENVIRONMENT))
 
 
 def _configuration(domain: str, folder: Path, *, client_port: int, peers: dict[str, int], authority: Path) -> str:
@@ -51,13 +57,14 @@ def _configuration(domain: str, folder: Path, *, client_port: int, peers: dict[s
     lines = [
         f'domains = ["{domain}"]',
         f'data_dir = "{folder}/data"',
-        f'[http]\npublic_url = "{_base_url(peers[domain])}"',
+        f'[http]\npublic_url = "https://{_HOST}:{peers[domain]}"',
         "[limits]\noff_on_loopback = true",
         '[log]\nlevel = "warning"',
         f'[[tls.certificate]]\ncertificate_file = "{folder}/certificate.pem"\nkey_file = "{folder}/key.pem"',
         f'[[listen]]\nkind = "xmpp"\nhost = "{_HOST}"\nport = {client_port}\ntls = "optional"',
         f'[[listen]]\nkind = "https"\nhost = "{_HOST}"\nport = {peers[domain]}',
-        f"[federation]\nenabled = {str(len(peers) > 1).lower()}\nallow_private_addresses = true",
+        f"[federation]\nenabled = {str(len(peers) > 1).lower()}\nallow_private_addresses = true\n"
+        f'url = "{_base_url(peers[domain])}"',
     ]
     lines += [
         f'[[federation.peer]]\ndomain = "{peer}"\nurl = "{_base_url(port)}"\nca_file = "{authority}"'
@@ -68,14 +75,15 @@ def _configuration(domain: str, folder: Path, *, client_port: int, peers: dict[s
 
 
 def _base_url(port: int) -> str:
-    return f"https://{_HOST}:{port}"
+    """Return the base URL of the federation API."""
+    return f"https://{_HOST}:{port}/federation/v1"
 
 
 def _add_accounts(configuration: Path, domain: str, users: int) -> None:
-    """Add all accounts in one call: a line `jid password` each on standard input. Raises ServerFailure."""
+    """Add all accounts in one process. Raises ServerFailure."""
     lines = "".join(f"u{user}@{domain} {PASSWORD}\n" for user in range(users))
     done = subprocess.run(
-        [*_PROGRAM, "account", "add", "--from-file", "-", "--config", str(configuration)],
+        [sys.executable, "-m", "tests.benchmarks.accounts", str(configuration)],
         input=lines.encode(),
         capture_output=True,
         cwd=_ROOT,

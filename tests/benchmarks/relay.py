@@ -1,11 +1,12 @@
 """A minimal XMPP relay for the tests of the generator: it lets everybody in and keeps one archive in memory.
 
-    python -m tests.benchmarks.relay [--drop N] [--bounce]
+    python -m tests.benchmarks.relay [--drop N] [--break N] [--bounce N]
 
-It prints its port. `--drop N` swallows every Nth message, `--bounce` answers each message with an error. It is also the
-floor: what the generator reports with it, the generator and the loopback cost.
+It prints its port. `--drop N` swallows every Nth message, `--break N` delivers the Nth as broken XML, `--bounce N`
+answers messages from the Nth on with an error.
 """
 
+import argparse
 import asyncio
 import base64
 import re
@@ -28,7 +29,7 @@ class Session(asyncio.Protocol):
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._pending = b""
-        self._user = b""
+        self.user = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -48,13 +49,13 @@ class Session(asyncio.Protocol):
             elif match["auth"] is not None:
                 self._log_in(match["auth"])
             elif match.group().startswith(b"<stream"):
-                self.transport.write(_FEATURES % (_BIND if self._user else _MECHANISMS))
+                self.transport.write(_FEATURES % (_BIND if self.user else _MECHANISMS))
         self._pending = data[end:]
 
     def _log_in(self, text: bytes) -> None:
         # PLAIN is NUL user NUL password (RFC 4616).
-        self._user = base64.b64decode(text).split(b"\0")[1]
-        self._relay.sessions[self._user] = self
+        self.user = base64.b64decode(text).split(b"\0")[1]
+        self._relay.sessions[self.user] = self
         self.transport.write(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
 
     def _answer(self, number: bytes, iq: bytes) -> None:
@@ -69,28 +70,36 @@ class Session(asyncio.Protocol):
 class Relay:
     """Sessions by user, and every message that was relayed."""
 
-    def __init__(self, drop: int, bounce: bool) -> None:
+    def __init__(self, drop: int, broken: int, bounce: int) -> None:
         self.sessions: dict[bytes, Session] = {}
         self.archive: list[bytes] = []
         self._drop = drop
+        self._break = broken
         self._bounce = bounce
         self._count = 0
 
     def route(self, sender: Session, user: bytes, stanza: bytes) -> None:
         """Deliver with an archive id, or bounce, or swallow."""
         self._count += 1
-        if self._bounce:
+        if self._bounce and self._count >= self._bounce:
             sender.transport.write(b"<message type='error'/>")
         elif not self._drop or self._count % self._drop:
             stanza_id = b"<stanza-id xmlns='urn:xmpp:sid:0' by='r' id='%d'/></message>" % len(self.archive)
             self.archive.append(stanza)
-            self.sessions[user].transport.write(stanza[:-10] + stanza_id)
+            tag = b"<message from='%s@relay.localhost/r'" % sender.user
+            if self._count == self._break:
+                tag += b" from='twice'"
+            self.sessions[user].transport.write(tag + stanza[8:-10] + stanza_id)
 
 
 async def main(arguments: list[str]) -> None:
     """Serve until the process is ended."""
-    drop = int(arguments[arguments.index("--drop") + 1]) if "--drop" in arguments else 0
-    relay = Relay(drop, "--bounce" in arguments)
+    flags = argparse.ArgumentParser()
+    flags.add_argument("--drop", type=int, default=0)
+    flags.add_argument("--break", type=int, default=0, dest="broken")
+    flags.add_argument("--bounce", type=int, default=0)
+    options = flags.parse_args(arguments)
+    relay = Relay(options.drop, options.broken, options.bounce)
     server = await asyncio.get_running_loop().create_server(lambda: Session(relay), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -36,10 +36,11 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process and return at once."""
+        """Start the process and return at once. What `./parley` sets for itself must not reach another product."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "PYTHON"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment}
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=inherited | self.environment
             )
 
     def wait_until_listening(self) -> None:

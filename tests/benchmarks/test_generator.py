@@ -72,11 +72,18 @@ def test_messages_the_server_drops_are_reported_lost(relay: tuple[int, int]) -> 
     assert figures["lost"] >= 4
 
 
-@pytest.mark.parametrize("relay", [["--bounce"]], indirect=True)
+@pytest.mark.parametrize("relay", [["--bounce", "3"]], indirect=True)
 def test_an_error_answer_stops_the_run(relay: tuple[int, int]) -> None:
-    done = _generate(relay, 2, kind="closed", outstanding=1, warm_up=0.1, seconds=0.5)
+    done = _generate(relay, 4, kind="closed", outstanding=1, warm_up=0.1, seconds=0.5)
     assert done.returncode != 0
     assert b"the server answered a sender" in done.stderr
+
+
+@pytest.mark.parametrize("relay", [["--break", "2"]], indirect=True)
+def test_a_message_that_is_broken_on_the_way_stops_the_run(relay: tuple[int, int]) -> None:
+    done = _generate(relay, 4, kind="closed", outstanding=1, warm_up=0.1, seconds=0.5)
+    assert done.returncode != 0
+    assert b"arrives as broken XML" in done.stderr
 
 
 def test_idle_memory_is_per_connection_after_the_base(relay: tuple[int, int]) -> None:

@@ -56,16 +56,19 @@ def _generate(kind: str, rig: Rig, accounts: Sequence[Account], **job: Any) -> d
         check=False,
     )
     if done.returncode:
-        logs = "\n".join(server.log_tail() for server in rig.servers)
-        raise GeneratorFailure(f"{done.stderr.decode(errors='replace')[-1500:]}\n{logs}")
+        raise GeneratorFailure(f"{done.stderr.decode(errors='replace')[-1500:]}\n{_logs(rig)}")
     figures: dict[str, Any] = json.loads(done.stdout)
+    if figures.get("messages") == 0:
+        raise GeneratorFailure(f"not one message arrived in the measured stretch\n{_logs(rig)}")
     return figures
+
+
+def _logs(rig: Rig) -> str:
+    return "\n".join(server.log_tail() for server in rig.servers)
 
 
 def _message_figures(measured: dict[str, float]) -> Figures:
     """Turn what the generator measured into what is reported."""
-    if not measured["messages"]:
-        raise GeneratorFailure("not one message arrived in the measured stretch")
     thousands = measured["messages"] / 1000
     return {
         "cpu_s_per_1000": measured["server_cpu"] / thousands,

@@ -25,18 +25,20 @@ from tests.kit.authority import Authority
 from tests.kit.checker import Key, Ledger, Verdict
 from tests.kit.managed import ManagedClient, Observer
 from tests.kit.node import ParleyServer, parley_pair
+from tests.kit.postgres import Cluster, cluster
 from tests.kit.prosody import ProsodyServer, prosody_pair
 from tests.kit.server import Account, Security, Server
 
 RECEIVERS: Final = ("online", "flapping", "silent", "offline")
-Action = Literal["kill", "term", "freeze"]
+Action = Literal["kill", "term", "freeze", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One blow to server number ``side``.
 
-    "kill" and "term" end it and start it again ``seconds`` later; "freeze" stops it for ``seconds``, then kills it.
+    "kill" and "term" end it and start it again ``seconds`` later; "freeze" stops it for ``seconds``, then kills it;
+    "wait" does nothing for ``seconds``: something else is in the way.
     """
 
     side: int
@@ -123,7 +125,9 @@ class Storm:
 
     def _enlist(self, side: int, server: Server, account: Account) -> None:
         if account.local in RECEIVERS:
-            observer = Observer(message=self._receive(account.jid), confirmed=self._ledger.confirmed)
+            observer = Observer(
+                message=self._receive(account.jid), confirmed=self._ledger.confirmed, covered=self._ledger.covered
+            )
             silent = account.local == "silent"
             client = ManagedClient(server.endpoint, account, observer, acks=not silent)
             self._receivers[account.local].append(client)
@@ -197,6 +201,9 @@ class Storm:
 
     async def _strike(self, fault: Fault) -> None:
         server = self._servers[fault.side]
+        if fault.action == "wait":
+            await asyncio.sleep(fault.seconds)
+            return
         if fault.action == "term":
             self._stops.append(await server.stop())
         elif fault.action == "freeze":
@@ -319,14 +326,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _servers(options: argparse.Namespace, folder: Path) -> Sequence[Server]:
+def _servers(options: argparse.Namespace, folder: Path, postgres: Cluster | None) -> Sequence[Server]:
     authority = Authority(folder)
     names = account_names(options.senders)
     security: Security = options.security
     if options.server == "parley":
         if options.federated:
             return parley_pair(folder, authority, names, security=security)
-        return [ParleyServer(folder, authority, names, security=security)]
+        storage = {} if postgres is None else {"storage": {"url": postgres.url("storm")}}
+        return [ParleyServer(folder, authority, names, security=security, extra=storage)]
     if options.federated:
         return prosody_pair(folder, authority, names, archive=not options.no_mam)
     return [ProsodyServer(folder, authority, names, security=security, archive=not options.no_mam)]
@@ -338,6 +346,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="blows to each server")
     parser.add_argument("--signal", choices=("kill", "term"), default="kill", help="how a single server ends")
     parser.add_argument("--federated", action="store_true", help="two servers")
+    parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite", help="of a single Parley")
     parser.add_argument("--down", type=float, default=60.0, help="seconds one of a pair is once away")
     parser.add_argument("--frozen", type=float, default=15.0, help="seconds the other is once frozen")
     parser.add_argument("--no-mam", action="store_true", help="clients that know no archive")
@@ -350,8 +359,11 @@ def _options() -> argparse.Namespace:
 
 
 async def _main(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix="storm") as folder:
-        servers = _servers(options, Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="storm") as folder,
+        cluster() if options.storage == "postgres" else contextlib.nullcontext() as postgres,
+    ):
+        servers = _servers(options, Path(folder), postgres)
         try:
             outcome = await Storm(servers, _plan(options), say=print).run()
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import MakeNode
-from tests.e2e.storm import Outcome, Plan, Storm, account_names, single
+from tests.e2e.storm import Fault, Outcome, Plan, Storm, account_names, single
 from tests.kit.prosody import ProsodyServer
 
 SENDERS = 4
@@ -57,3 +57,12 @@ async def test_the_storm_finds_faults_in_a_server_that_acknowledges_from_memory(
     print(outcome.report())
     assert outcome.verdict.doubled > 0
     assert outcome.resume_failed > 0
+
+
+@pytest.mark.prosody
+async def test_the_storm_finds_no_faults_where_nothing_happens(make_prosody: Callable[..., ProsodyServer]) -> None:
+    plan = Plan((Fault(0, "wait", 4.0),), senders=SENDERS)
+    outcome = await Storm([make_prosody(account_names(SENDERS))], plan).run()
+    assert not outcome.verdict.failures(), outcome.report()
+    assert outcome.verdict.acknowledged == outcome.verdict.sent > 100
+    assert outcome.resumed > 0

@@ -20,8 +20,8 @@ class Authority:
         made = self._ca.issue_cert(*names)
         certificate = self._folder / f"{stem}.crt"
         key = self._folder / f"{stem}.key"
-        for number, blob in enumerate(made.cert_chain_pems):
-            blob.write_to_path(certificate, append=number > 0)
         key.touch(mode=0o600)
         made.private_key_pem.write_to_path(key)
+        for number, blob in enumerate(made.cert_chain_pems):
+            blob.write_to_path(certificate, append=number > 0)
         return certificate, key

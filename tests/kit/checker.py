@@ -17,6 +17,9 @@ class Key:
     recipient: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.sender} to {self.recipient} number {self.number}"
+
     def body(self) -> str:
         """The text that carries the key."""
         return f"storm {self.sender} {self.recipient} {self.number}"
@@ -38,7 +41,7 @@ class Verdict:
     missing in the archive of sender or recipient (an archive
     that was not handed in is empty). ``lost_live``: acknowledged and never received on a stream; counted as
     lost only where clients have no archive. ``doubled``: two archive entries or two stanza-ids for one sent message, or
-    delivered again after the client's acknowledgement. ``ghosts``: received or archived, never sent.
+    delivered again after the client's acknowledgement, by ``<a/>`` or by the ``h`` of a resumption. ``ghosts``: received or archived, never sent.
     ``bounced``: acknowledged, then returned to the sender as an error.
     """
 
@@ -51,6 +54,7 @@ class Verdict:
     doubled_archive: int
     doubled_ids: int
     doubled_after_ack: int
+    doubled_after_resume: int
     out_of_order_live: int
     out_of_order_archive: int
     ghosts: int
@@ -61,8 +65,8 @@ class Verdict:
 
     @property
     def doubled(self) -> int:
-        """All three kinds of doubling."""
-        return self.doubled_archive + self.doubled_ids + self.doubled_after_ack
+        """All four kinds of doubling."""
+        return self.doubled_archive + self.doubled_ids + self.doubled_after_ack + self.doubled_after_resume
 
     @property
     def out_of_order(self) -> int:
@@ -98,7 +102,7 @@ class Verdict:
             f"lost_hard {self.lost_hard}, lost_mam {self.lost_mam if self.archive_checked else 'not asked'}, "
             f"never received live {self.lost_live}, bounced {self.bounced}, ghosts {self.ghosts}",
             f"doubled {self.doubled} (archive {self.doubled_archive}, stanza-ids {self.doubled_ids}, "
-            f"after acknowledgement {self.doubled_after_ack})",
+            f"after acknowledgement {self.doubled_after_ack}, after resumption {self.doubled_after_resume})",
             f"out of order {self.out_of_order} (live {self.out_of_order_live}, archive {self.out_of_order_archive})",
             f"recovery after {len(self.recoveries)} restarts: p50 {self.recovery_p50:.2f} s, "
             f"max {self.recovery_max:.2f} s",
@@ -116,7 +120,9 @@ class Ledger:
         self._received: dict[Key, list[str | None]] = defaultdict(list)
         self._live_order: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._confirmed: set[Key] = set()
+        self._covered: set[Key] = set()
         self._again: list[Key] = []
+        self._again_resumed: list[Key] = []
         self._ghosts: list[str] = []
         self._archives: dict[str, list[tuple[str, Key]]] = {}
         self._recoveries: list[float] = []
@@ -140,13 +146,19 @@ class Ledger:
             return
         if key in self._confirmed:
             self._again.append(key)
+        elif key in self._covered:
+            self._again_resumed.append(key)
         if key not in self._received:
             self._live_order[key.sender, key.recipient].append(key.number)
         self._received[key].append(stanza_id)
 
     def confirmed(self, key: Key) -> None:
-        """The recipient's acknowledgement of it has reached the server for certain."""
+        """The recipient's ``<a/>`` for it has reached the server for certain: something behind it was answered."""
         self._confirmed.add(key)
+
+    def covered(self, key: Key) -> None:
+        """The recipient's ``<resume h/>`` covered it, and the server answered ``<resumed/>`` (XEP-0198 s5)."""
+        self._covered.add(key)
 
     def archived(self, owner: str, entries: Iterable[tuple[str, Key]]) -> None:
         """The whole archive of ``owner``, oldest first: (archive id, key)."""
@@ -188,9 +200,10 @@ class Ledger:
             for _, key in entries
             if key not in self._sent or owner not in (key.sender, key.recipient)
         ]
-        examples += [f"lost for good: {key}" for key in sorted(lost_hard)]
-        examples += [f"lost in the archive of {owner}: {key}" for key, owner in sorted(lost_mam)]
+        lost = [f"lost for good: {key}" for key in sorted(lost_hard)]
+        lost += [f"lost in the archive of {owner}: {key}" for key, owner in sorted(lost_mam)]
         examples += [f"delivered again after acknowledgement: {key}" for key in self._again]
+        examples += [f"delivered again though the resumption covered it: {key}" for key in self._again_resumed]
         return Verdict(
             sent=len(self._sent),
             acknowledged=len(self._acknowledged),
@@ -201,13 +214,14 @@ class Ledger:
             doubled_archive=doubled_archive,
             doubled_ids=doubled_ids,
             doubled_after_ack=len(self._again),
+            doubled_after_resume=len(self._again_resumed),
             out_of_order_live=live_swaps,
             out_of_order_archive=archive_swaps,
             ghosts=len(ghosts),
             bounced=len(self._bounced & self._acknowledged),
             archive_checked=archive,
             recoveries=tuple(self._recoveries),
-            examples=tuple((examples + ghosts)[:20]),
+            examples=tuple((lost + examples + ghosts)[:20]),
         )
 
     def _doubled_archive(self, examples: list[str]) -> int:

@@ -24,12 +24,14 @@ class Observer:
     """What a client tells about: each is called on the loop as it happens.
 
     ``message(element)`` gives the key it took from a received message, or None; ``acknowledged(key)``: the server
-    acknowledged a sent message; ``confirmed(key)``: the server has surely seen our acknowledgement of a received one.
+    acknowledged a sent message; ``confirmed(key)``: the server has surely seen our acknowledgement of a received one;
+    ``covered(key)``: it resumed the session with a count that includes a received one.
     """
 
     message: Callable[[Element], Key | None] = lambda _: None
     acknowledged: Callable[[Key], None] = lambda _: None
     confirmed: Callable[[Key], None] = lambda _: None
+    covered: Callable[[Key], None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -138,7 +140,8 @@ class ManagedClient:
             return False
         self.counters.resumed += 1
         self._told = self._inbound
-        self._confirm(self._inbound)
+        while self._unconfirmed:
+            self._observer.covered(self._unconfirmed.popleft()[1])
         for text, _ in self._unacked:
             client.write(text)
         return True

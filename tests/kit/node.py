@@ -124,8 +124,8 @@ class ParleyServer:
         self.endpoint = self.endpoint_for(security)
         self.data = data or folder / "data"
         self.config = folder / "homeserver.toml"
-        certificate = authority.issue([domain, "localhost", HOST], domain)
-        self.config.write_text(config_text(domain, self.data, self.ports, certificate, peers=peers, extra=extra))
+        self.certificate = authority.issue([domain, "localhost", HOST], domain)
+        self.config.write_text(config_text(domain, self.data, self.ports, self.certificate, peers=peers, extra=extra))
         self._env = {"PYTHONPATH": str(ROOT), **(env or {})}
         argv = [sys.executable, "-m", "homeserver", "serve", "--config", str(self.config)]
         self._process = ServerProcess(argv, folder / "parley.log", self._env)
@@ -227,21 +227,31 @@ def parley_pair(
     *,
     domains: tuple[str, str] = ("one.example", "two.example"),
     security: Security = "starttls",
+    ports: Mapping[str, Ports] | None = None,
     reach: Mapping[str, int] | None = None,
     extra: Mapping[str, Mapping[str, str | int | bool]] | None = None,
 ) -> tuple[ParleyServer, ParleyServer]:
     """Two nodes with each other pinned. ``reach``: for a domain, the loopback port under which the other side reaches it,
     such as a fault proxy in front of its https listener."""
-    ports = {domain: Ports.free() for domain in domains}
+    listeners = ports or {domain: Ports.free() for domain in domains}
 
-    def peer(domain: str) -> Peer:
-        port = (reach or {}).get(domain, ports[domain].https)
-        return Peer(domain, f"https://{HOST}:{port}{FEDERATION_PATH}", authority.ca_file)
+    def url(domain: str) -> str:
+        port = (reach or {}).get(domain, listeners[domain].https)
+        return f"https://{HOST}:{port}{FEDERATION_PATH}"
 
     def node(own: str, other: str) -> ParleyServer:
+        # what is signed is the public URL: behind a proxy, a node must know itself by the proxy's address
+        settings = {name: dict(keys) for name, keys in (extra or {}).items()}
+        settings.setdefault("federation", {}).setdefault("url", url(own))
         return ParleyServer(
-            folder / own, authority, names, domain=own, security=security, ports=ports[own], peers=[peer(other)],
-            extra=extra,
-        )  # fmt: skip
+            folder / own,
+            authority,
+            names,
+            domain=own,
+            security=security,
+            ports=listeners[own],
+            peers=[Peer(other, url(other), authority.ca_file)],
+            extra=settings,
+        )
 
     return node(*domains), node(*reversed(domains))

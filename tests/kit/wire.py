@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import re
-import ssl
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,25 +48,27 @@ def resident_bytes(pid: int) -> int:
 
 
 class Wire:
-    """One connection; keeps everything it heard."""
+    """One cleartext connection; keeps everything it heard. A plain socket: what the peer said before it reset the
+    connection can still be read, which asyncio's streams would throw away."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
         self.heard = b""
         self.closed = False
 
-    async def send(self, data: bytes, chunk: int = 0) -> None:
+    async def send(self, data: bytes, chunk: int = 0, timeout: float = 30.0) -> None:
         """Write, in pieces of ``chunk`` bytes if that is not 0. What the peer does not take any more is dropped: a
-        server may close in the middle of an attack."""
-        try:
-            for start in range(0, len(data), chunk or len(data) or 1):
-                self.writer.write(data[start : start + (chunk or len(data))])
-                await self.writer.drain()
-                if chunk:
-                    await asyncio.sleep(0)
-        except OSError:
-            self.closed = True
+        server may close in the middle of an attack. TimeoutError if it neither takes nor closes."""
+        loop = asyncio.get_running_loop()
+        size = chunk or len(data) or 1
+        async with asyncio.timeout(timeout):
+            try:
+                for start in range(0, len(data), size):
+                    await loop.sock_sendall(self.sock, data[start : start + size])
+                    if chunk:
+                        await asyncio.sleep(0)
+            except OSError:
+                return
 
     async def until(self, *wanted: bytes, timeout: float = 5.0) -> bytes:
         """Read until one of ``wanted`` was heard, or the end; what came since the last call. TimeoutError if neither."""
@@ -86,7 +88,7 @@ class Wire:
 
     async def _read(self) -> bool:
         try:
-            data = await self.reader.read(65536)
+            data = await asyncio.get_running_loop().sock_recv(self.sock, 65536)
         except OSError:
             data = b""
         self.heard += data
@@ -117,14 +119,15 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(
-    endpoint: Endpoint, context: ssl.SSLContext | None = None, name: str | None = None, source: str = "127.0.0.1"
-) -> AsyncIterator[Wire]:
-    """A connection to ``endpoint``: cleartext, or TLS at once with ``context`` and the server name ``name``."""
-    reader, writer = await asyncio.open_connection(
-        endpoint.host, endpoint.port, ssl=context, server_hostname=name, local_addr=(source, 0)
-    )
-    try:
-        yield Wire(reader, writer)
-    finally:
-        writer.transport.abort()
+async def wire(endpoint: Endpoint, source: str = "127.0.0.1", receive_buffer: int = 0) -> AsyncIterator[Wire]:
+    """A cleartext connection to ``endpoint`` from the address ``source``; ``receive_buffer``: bytes the kernel may hold
+    for us (0: its own choice)."""
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.bind((source, 0))
+        async with asyncio.timeout(10):
+            await asyncio.get_running_loop().sock_connect(sock, (endpoint.host, endpoint.port))
+        yield Wire(sock)

@@ -21,7 +21,7 @@ def row(id_: int, sender: int | None = 1, recipient: int | None = 2, payload: by
 async def committed(database: Database) -> BaseException | None:
     """Wait for everything queued so far."""
     done: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    database.commit.follow(lambda error: done.set_result(error))
+    database.commit.follow(done.set_result)
     return await done
 
 
@@ -117,6 +117,7 @@ async def test_counters_and_positions_of_streams(database: Database) -> None:
     commit.counter("b", 7)
     commit.counter("gone", 7)
     commit.position("b", 3, 12345678901234)
+    commit.mark("b", 5, 12345678901299)
     assert await committed(database) is None
     first = await database.read(resumption.find, "a", 50.0)
     second = await database.read(resumption.find, "b", 50.0)
@@ -124,6 +125,7 @@ async def test_counters_and_positions_of_streams(database: Database) -> None:
     assert second is not None
     assert first.received == 4
     assert (second.received, second.sent, second.position) == (7, 3, 12345678901234)
+    assert (second.marked_sent, second.marked_position, second.state) == (5, 12345678901299, b"{}")
     assert await database.read(resumption.find, "gone", 50.0) is None
     assert [found.id for found in await database.write(resumption.expire, 150.0)] == ["a"]
     assert await database.write(resumption.keep, "b", b"{1}", 3.0, 300.0)
@@ -192,10 +194,14 @@ async def test_a_transaction_of_several_steps(database: Database) -> None:
         await run(text_execute, "DELETE FROM account WHERE id = 9")
         assert await run(scalar, "SELECT count(*) FROM account") == before - 1
     with pytest.raises(LookupError):
-        async with database.transaction() as run:
-            await run(text_execute, "DELETE FROM account WHERE id = 8")
-            raise LookupError
+        await abandoned(database)
     assert await database.read(scalar, "SELECT count(*) FROM account") == before - 1
+
+
+async def abandoned(database: Database) -> None:
+    async with database.transaction() as run:
+        await run(text_execute, "DELETE FROM account WHERE id = 8")
+        raise LookupError
 
 
 def text_execute(connection: Connection, statement: str) -> None:

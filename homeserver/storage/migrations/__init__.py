@@ -42,6 +42,12 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+async def is_current(engine: AsyncEngine) -> bool:
+    """Whether the store has the newest revision."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(current) == head()
+
+
 async def upgrade(engine: AsyncEngine) -> None:
     """Bring every table to the newest revision, in one transaction. Raises `StoreTooNew`."""
     async with engine.begin() as connection:

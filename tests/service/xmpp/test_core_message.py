@@ -36,6 +36,11 @@ def test_the_language_of_the_stream_is_added() -> None:
     assert b"<message from='ann@alpha.example/phone' xml:lang='de' to=" in message.payload
 
 
+def test_a_message_that_names_its_language_keeps_it() -> None:
+    message = read("<message to='bob@beta.example' xml:lang='fr'><body>x</body></message>", lang="de")
+    assert fromstring(message.payload).get("{http://www.w3.org/XML/1998/namespace}lang") == "fr"
+
+
 def test_a_claimed_sender_is_replaced_by_the_true_one() -> None:
     message = read("<message from='eve@alpha.example' to='bob@beta.example'><body>x</body></message>")
     element = fromstring(message.payload)

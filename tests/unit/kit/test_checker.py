@@ -95,6 +95,17 @@ def test_repeat_after_the_acknowledgement_is_doubled(ledger: Ledger) -> None:
     assert verdict.doubled_after_ack == 1
 
 
+def test_repeat_after_a_resumption_that_covered_it_is_doubled() -> None:
+    ledger = Ledger()
+    ledger.sent(key(1))
+    ledger.received(key(1), A, B, "x")
+    ledger.covered(key(1))
+    ledger.received(key(1), A, B, "x")
+    verdict = ledger.verdict(archive=False)
+    only(verdict, doubled=1)
+    assert verdict.doubled_after_resume == 1
+
+
 def test_swapped_live_delivery_is_out_of_order() -> None:
     ledger = Ledger()
     for number in (1, 2, 3):

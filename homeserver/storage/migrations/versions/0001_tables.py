@@ -26,7 +26,7 @@ def upgrade() -> None:
     op.create_table(
         "address",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID of somebody's peer"),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare JID of a peer that is no local account"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("jid"),
         info={"owner": "homeserver.storage.mailboxes"},
@@ -53,18 +53,6 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.group_commit"},
     )
     op.create_table(
-        "conversation",
-        sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False, comment="local account"),
-        sa.Column("peer", sa.Integer(), autoincrement=False, nullable=False, comment="of address"),
-        sa.Column("last_id", sa.BigInteger(), nullable=False, comment="newest entry of the owner with this peer"),
-        sa.PrimaryKeyConstraint("owner", "peer"),
-        info={"owner": "homeserver.storage.mailboxes"},
-        sqlite_with_rowid=False,
-    )
-    with op.batch_alter_table("conversation", schema=None) as batch_op:
-        batch_op.create_index("conversation_last", ["owner", "last_id"], unique=False)
-
-    op.create_table(
         "destination",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("origin", sa.Text(), nullable=False, comment="domain hosted here"),
@@ -89,7 +77,7 @@ def upgrade() -> None:
         "entry",
         sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False, comment="local account"),
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False, comment="of the log"),
-        sa.Column("peer", sa.Integer(), nullable=False, comment="of address"),
+        sa.Column("peer", sa.Integer(), nullable=False, comment="local account, or minus the id of an address"),
         sa.PrimaryKeyConstraint("owner", "id"),
         info={"owner": "homeserver.storage.mailboxes"},
         sqlite_with_rowid=False,
@@ -212,6 +200,8 @@ def upgrade() -> None:
         sa.Column("state", sa.LargeBinary(), nullable=False, comment="JSON of the face that owns the stream"),
         sa.Column("updated", sa.Float(), nullable=False),
         sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("marked_sent", sa.BigInteger(), nullable=False, comment="stanzas sent at some moment"),
+        sa.Column("marked_position", sa.BigInteger(), nullable=False, comment="log id of the last message among them"),
         sa.PrimaryKeyConstraint("id"),
         info={"owner": "homeserver.storage.resumption"},
     )
@@ -377,10 +367,6 @@ def downgrade() -> None:
 
     op.drop_table("entry")
     op.drop_table("destination")
-    with op.batch_alter_table("conversation", schema=None) as batch_op:
-        batch_op.drop_index("conversation_last")
-
-    op.drop_table("conversation")
     op.drop_table("commit_mark")
     with op.batch_alter_table("client_message", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_client_message_expires"))

@@ -1,0 +1,269 @@
+"""From an open stream to a bound session: TLS, login, resource, resumption.
+
+Answers the questions of the protocol core for one connection after the other; keeps nothing per client.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from client_api.xmpp.negotiation import Negotiation
+from client_api.xmpp.resumption import Resumption, State
+from client_api.xmpp.session import XmppSession
+from homeserver.domain.accounts import Account
+from homeserver.domain.errors import (
+    AccountDisabled,
+    Conflict,
+    DomainError,
+    NotAuthorized,
+    RateLimited,
+    ResourceConstraint,
+)
+from homeserver.protocol.jid import JID
+from homeserver.protocol.parser import XmlLimits, parse_document
+from homeserver.protocol.sm import SentQueue
+from homeserver.protocol.stanza import Stanza
+from homeserver.protocol.stream_events import (
+    Authenticated,
+    BindRequested,
+    PasswordPresented,
+    PreAuthIq,
+    ResumeRequested,
+    SmEnableRequested,
+    StreamOpened,
+    TlsRequested,
+    VerifierNeeded,
+)
+from homeserver.services.delivery import Delivery
+from homeserver.services.presence import Presence
+from homeserver.services.sessions import Sessions
+from homeserver.services.streams import ResumableStream
+from homeserver.xmpp.registration import Registration
+
+if TYPE_CHECKING:
+    from client_api.xmpp.connection import Connection
+
+log = structlog.get_logger(__name__)
+
+_PRESENCE_LIMITS: Final = XmlLimits(max_bytes=262_144)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBounds:
+    """What a session keeps until the client confirms it."""
+
+    items: int
+    bytes: int
+
+
+class Binding:
+    """Makes sessions, and finds those that are resumed."""
+
+    def __init__(
+        self,
+        negotiation: Negotiation,
+        sessions: Sessions,
+        delivery: Delivery,
+        presence: Presence,
+        resumption: Resumption,
+        registration: Registration,
+        bounds: QueueBounds,
+    ) -> None:
+        self._negotiation = negotiation
+        self._sessions = sessions
+        self._delivery = delivery
+        self._presence = presence
+        self._resumption = resumption
+        self._registration = registration
+        self._bounds = bounds
+        self._table: dict[type, Callable[[Connection, Any], Awaitable[None] | None]] = {
+            StreamOpened: self._opened,
+            TlsRequested: self._secure,
+            VerifierNeeded: self._verifier,
+            PasswordPresented: self._password,
+            Authenticated: self._authenticated,
+            BindRequested: self._bind,
+            SmEnableRequested: self._enable,
+            ResumeRequested: self._resume,
+            PreAuthIq: self._register,
+        }
+
+    def take(self, connection: "Connection", event: object) -> Awaitable[None] | None:
+        """Deal with one event of a stream that has no session yet, or that manages its session."""
+        handler = self._table.get(type(event))
+        return None if handler is None else handler(connection, event)
+
+    def lost(self, session: XmppSession, farewell: bool) -> None:
+        """The connection of a session is gone."""
+        self._resumption.lost(session, farewell)
+
+    def failed(self, connection: "Connection") -> None:
+        """Count an attempt to log in that did not end well."""
+        attempt, connection.attempt = connection.attempt, None
+        if attempt is not None:
+            self._negotiation.failed(connection.peer, attempt)
+
+    # --- before login -------------------------------------------------------------------------------------------------
+
+    def _opened(self, connection: "Connection", event: StreamOpened) -> None:
+        connection.lang = event.lang
+
+    async def _secure(self, connection: "Connection", _event: TlsRequested) -> None:
+        connection.stream.start_tls()
+        connection.flush()
+        bindings = await connection.wire.start_tls()
+        if bindings is None:
+            return
+        connection.peer = connection.peer.secured()
+        connection.stream.tls_established(bindings)
+
+    async def _register(self, connection: "Connection", event: PreAuthIq) -> None:
+        if connection.registration is None:
+            connection.registration = self._registration.attempt(event.domain, connection.peer.address)
+        connection.stream.send_stanza(await connection.registration.answer(event.element))
+
+    async def _verifier(self, connection: "Connection", event: VerifierNeeded) -> None:
+        self.failed(connection)
+        jid = JID(event.username, event.domain)
+        try:
+            found = await self._negotiation.verifier(connection.peer, jid, event.hash_name)
+        except RateLimited as refusal:
+            connection.stream.reject("temporary-auth-failure", refusal.text)
+            return
+        connection.attempt = jid
+        connection.stream.verifier(found)
+
+    async def _password(self, connection: "Connection", event: PasswordPresented) -> None:
+        self.failed(connection)
+        jid = JID(event.username, event.domain)
+        try:
+            await self._negotiation.check_password(connection.peer, jid, event.password)
+        except NotAuthorized:
+            self._negotiation.failed(connection.peer, jid)
+            connection.stream.password_result(False)
+        except (RateLimited, ResourceConstraint) as refusal:
+            connection.stream.reject("temporary-auth-failure", refusal.text)
+        else:
+            connection.stream.password_result(True)
+
+    async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
+        connection.attempt = None
+        try:
+            connection.known(await self._negotiation.proven(event.account))
+        except AccountDisabled:
+            connection.stream.reject("account-disabled")
+        except NotAuthorized:
+            connection.stream.reject("not-authorized")
+        else:
+            connection.stream.accept()
+
+    # --- a new session ------------------------------------------------------------------------------------------------
+
+    def _bind(self, connection: "Connection", event: BindRequested) -> None:
+        account = self._account(connection)
+        resource = event.resource or self._negotiation.resource(event.tag)
+        session = self._make(account, account.jid.with_resource(resource), connection.lang)
+        session.wants_copies = event.wants_carbons
+        session.uses_archive = event.is_bind2
+        session.device = event.user_agent.id if event.user_agent is not None else None
+        try:
+            self._sessions.bind(session)
+        except Conflict:
+            connection.stream.bind_failed("conflict")
+        except ResourceConstraint:
+            connection.stream.bind_failed("resource-constraint")
+        else:
+            connection.session = session
+            connection.stream.bound(session.jid)
+            session.link = connection
+
+    async def _enable(self, connection: "Connection", event: SmEnableRequested) -> None:
+        session = connection.session
+        if session is None:
+            return
+        session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
+        if event.resume and self._resumption.seconds > 0:
+            stream = await self._resumption.enable(session)
+            connection.stream.enabled(session.queue, stream, int(self._resumption.seconds))
+        else:
+            connection.stream.enabled(session.queue, None, None)
+
+    # --- an old session -----------------------------------------------------------------------------------------------
+
+    async def _resume(self, connection: "Connection", event: ResumeRequested) -> None:
+        account = self._account(connection)
+        session = self._resumption.find(event.previd, account)
+        if session is not None:
+            await self._take_over(connection, session, event)
+            return
+        saved = await self._resumption.load(event.previd, account)
+        if saved is None:
+            connection.stream.resume_failed("item-not-found")
+            return
+        self._rebuild(connection, account, event, *saved)
+
+    async def _take_over(self, connection: "Connection", session: XmppSession, event: ResumeRequested) -> None:
+        """Resume a session of this process. What its old connection sent is settled first, or it would come twice."""
+        old = session.link
+        session.link = None
+        if old is not None:
+            old.cut()
+        await self._resumption.durable()
+        queue = session.queue
+        if queue is None or session.stream is None:
+            connection.stream.resume_failed("item-not-found")
+            return
+        self._resumption.returned(session)
+        self._attach(connection, session, queue, event)
+
+    def _rebuild(
+        self, connection: "Connection", account: Account, event: ResumeRequested, saved: ResumableStream, state: State
+    ) -> None:
+        """Resume a session of an earlier process: its row says how far both sides were.
+
+        The row names two places: what the client acknowledged, and what it had been sent at the last commit. If its
+        count ``h`` covers the second, everything behind that comes; else everything behind the first. What was sent
+        after the row was last written comes once more, with the same stanza-id: nobody knows any more which it was.
+        """
+        session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
+        session.wants_copies = state.wants_copies
+        session.wants_roster = state.wants_roster
+        session.device = state.device
+        session.received = saved.received
+        session.position = saved.position
+        session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
+        try:
+            self._sessions.bind(session)
+        except DomainError:
+            connection.stream.resume_failed("item-not-found")
+            return
+        self._resumption.adopt(session, saved.id)
+        self._attach(connection, session, session.queue, event)
+        session.priority = state.priority
+        position = max(saved.position, saved.marked_position) if event.h >= saved.marked_sent else saved.position
+        self._delivery.returned(session, position, saved.resource)
+        if state.presence:
+            element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
+            connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
+
+    def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
+        released = connection.stream.resumed(queue, event.h, session.received)
+        if released is None:
+            self._resumption.end(session)
+            return
+        connection.session = session
+        session.link = connection
+        self._resumption.acknowledged(session, session.acknowledged(released))
+
+    def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:
+        return XmppSession(
+            account, jid, lang, self._delivery, self._presence, self._resumption.end, self._resumption.mark
+        )
+
+    @staticmethod
+    def _account(connection: "Connection") -> Account:
+        if connection.account is None:
+            raise NotAuthorized
+        return connection.account

@@ -1,0 +1,101 @@
+"""Builds the signed federation of one server from its settings."""
+
+import base64
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from config.settings import FederationSettings, GroupSettings
+from federation.arrivals import Arrivals
+from federation.destinations import Destinations
+from federation.http.app import FederationApi, Mount
+from federation.http.client import SignedTransport
+from federation.http.fetch import Fetcher
+from federation.http.keys import PeerKeys
+from federation.http.own_keys import OwnKeys
+from federation.inbound import Inbound
+from federation.policy import Limits, Pin, Policy
+from federation.sender import Sender
+from federation.transport import Ways
+from homeserver.services.clock import Clock
+from homeserver.services.outbox import Outbox
+from homeserver.services.presence import Presence
+from homeserver.storage.database import Database
+from homeserver.telemetry import Metrics
+
+
+@dataclass(slots=True)
+class FederationNode:
+    """The running parts. ``routes`` belong on the HTTPS listener; the rest follows `start` and `stop`."""
+
+    routes: list[web.RouteDef]
+    destinations: Destinations
+    sender: Sender
+    inbound: Inbound
+    wake: bool
+
+    async def start(self) -> None:
+        """Begin to send what waits."""
+        await self.destinations.start()
+        self.sender.start(self.wake)
+
+    async def stop(self, deadline: float) -> None:
+        """Stop sending; what was under way is sent again after the next start."""
+        await self.sender.close()
+        await self.inbound.close()
+
+
+class Watcher:
+    """Passes the news of peers on to presence (RFC 6121 s4.3)."""
+
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
+
+    def peer_unreachable(self, origin: str, destination: str) -> None:
+        self._presence.peer_unreachable(destination)
+
+    def peer_returned(self, origin: str, destination: str) -> None:
+        self._presence.peer_returned(destination)
+
+
+async def open_federation(
+    settings: FederationSettings,
+    groups: GroupSettings,
+    domains: tuple[str, ...],
+    base: str,
+    data_dir: Path,
+    clock: Clock,
+    database: Database,
+    outbox: Outbox,
+    arrivals: Arrivals,
+    presence: Presence,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> FederationNode:
+    """Build everything; ``base`` is the public URL of our API, ``data_dir`` holds the keys."""
+    pins = {peer.domain: Pin(peer.domain, peer.url, peer.ca_file, _keys(peer.keys)) for peer in settings.peer}
+    policy = Policy(settings.allow, settings.deny)
+    limits = Limits(batch_stanzas=settings.batch_stanzas, batch_bytes=settings.batch_bytes)
+    fetcher = Fetcher(pins, settings.allow_private_addresses)
+    stack.push_async_callback(fetcher.close)
+    own = OwnKeys(data_dir / "keys", {domain: (f"{groups.subdomain}.{domain}",) for domain in domains}, clock)
+    destinations = Destinations(fetcher, pins, database, clock)
+    peers = PeerKeys(fetcher, destinations, pins, database, clock, metrics.federation_event)
+    transport = SignedTransport(fetcher, destinations, own, peers, clock, settings.timeout)
+    sender = Sender(outbox, Ways(destinations, transport), policy, limits, clock, settings.concurrency)
+    sender.watch(Watcher(presence))
+    inbound = Inbound(database, arrivals, own.owner, limits, clock, metrics.federation_event)
+    api = FederationApi(Mount.at(base), own, peers, inbound, policy, limits, clock, sender.heard)
+    return FederationNode(api.routes(), destinations, sender, inbound, settings.wake)
+
+
+def _keys(texts: tuple[str, ...]) -> Mapping[str, bytes]:
+    """Pinned keys: ``key-id:base64`` (32 bytes)."""
+    found = {}
+    for text in texts:
+        key_id, _, encoded = text.rpartition(":")
+        found[key_id] = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_")
+    return found

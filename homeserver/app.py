@@ -1,0 +1,295 @@
+"""The composition root: every object of the server, built in order, each from what stands above it."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from client_api.http.app import Hosts, HttpServer, build_http
+from client_api.http.auth import Auth
+from client_api.http.endpoint import Gate
+from client_api.http.live import LiveServices
+from client_api.http.messages import Messages
+from client_api.http.presence import PresenceEndpoints
+from client_api.http.seeds import Seeds
+from client_api.http.socket import Live, SocketBounds
+from client_api.http.wellknown import WellKnown
+from client_api.xmpp.binding import Binding, QueueBounds
+from client_api.xmpp.connection import Connection, Wire
+from client_api.xmpp.face import XmppFace
+from client_api.xmpp.negotiation import Negotiation
+from client_api.xmpp.resumption import Resumption
+from client_api.xmpp.stanzas import Stanzas
+from client_api.xmpp.tcp import ReceiveBuffer, TcpConnection, Tls, is_loopback
+from client_api.xmpp.websocket import WebSocketFace
+from config.settings import ListenSettings, Settings
+from federation.arrivals import Arrivals, Returned
+from federation.node import open_federation
+from homeserver import wiring
+from homeserver.domain.ids import IdSource
+from homeserver.lifecycle import Lifecycle, Reloader, Startable
+from homeserver.listeners import ALPN_HTTP, ALPN_XMPP, Certificates, Listener
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.features import StreamOptions
+from homeserver.protocol.framing import TcpFraming, WebSocketFraming
+from homeserver.protocol.xml import serialise
+from homeserver.protocol.xml_input import XmlLimits
+from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.client_messages import ClientMessages
+from homeserver.services.clock import SystemClock
+from homeserver.services.contacts import Contacts
+from homeserver.services.delivery import Delivery
+from homeserver.services.limits import Limits
+from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.messaging import Messaging
+from homeserver.services.outbox import Outbox, Patience
+from homeserver.services.presence import Presence
+from homeserver.services.router import Router
+from homeserver.services.sessions import Sessions
+from homeserver.services.streams import Streams
+from homeserver.services.tokens import Tokens
+from homeserver.storage.database import open_database
+from homeserver.telemetry import Metrics
+from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, queries, registration
+from homeserver.xmpp.catalogue import Catalogue
+from homeserver.xmpp.core_message import Reader
+from homeserver.xmpp.dispatch import Dispatcher
+from homeserver.xmpp.feature import collect
+
+log = structlog.get_logger(__name__)
+
+VERSION: Final = "0.1.0"
+FEATURES: Final = (
+    archive.Archive,
+    caps.Caps,
+    carbons.Carbons,
+    core_presence.CorePresence,
+    core_roster.CoreRoster,
+    disco.Disco,
+    queries.LastActivity,
+    queries.Ping,
+    queries.Time,
+    queries.Version,
+    registration.Registration,
+)
+"""What is built; a feature that is not here is not advertised."""
+
+RESUME_SWEEP: Final = 60.0
+
+
+class Sweeper:
+    """Housekeeping that runs now and then: expired streams and tokens."""
+
+    def __init__(self, streams: Streams, tokens: Tokens) -> None:
+        self._streams = streams
+        self._tokens = tokens
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self, deadline: float) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(RESUME_SWEEP)
+            try:
+                await self._streams.expire()
+                await self._tokens.purge()
+            except Exception:
+                log.exception("housekeeping failed")
+
+
+class HttpFace:
+    """The HTTP server as a part of the life cycle."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, deadline: float) -> None:
+        await self._server.stop()
+
+
+async def build(
+    settings: Settings, stack: AsyncExitStack, lifecycle: Lifecycle, reloader: Reloader
+) -> Sequence[Startable]:
+    """Build the server; what is returned is started in order and stopped in reverse."""
+    clock = SystemClock()
+    metrics = Metrics()
+    domains = frozenset(settings.domains)
+    database = await stack.enter_async_context(open_database(settings.storage))
+    ids = IdSource(clock.microseconds, database.commit.last_id)
+    limits = Limits(settings.limits, clock.monotonic)
+    accounts = Accounts(database, settings.accounts, clock, settings.domains)
+    await accounts.start()
+    stack.callback(accounts.close)
+    public_url = settings.http.public_url or f"https://{settings.domains[0]}"
+    tokens = Tokens(database, settings.tokens, clock, accounts, public_url)
+    await tokens.start()
+    sessions = Sessions(settings.limits.sessions_per_account)
+    mailboxes = Mailboxes(database, ids, clock)
+    await mailboxes.load()
+    delivery = Delivery(sessions, mailboxes)
+    returned = Returned()
+    patience = Patience(
+        settings.federation.queue_lifetime, settings.federation.backoff_min, settings.federation.backoff_max
+    )
+    outbox = Outbox(database, clock, ids.next, returned, patience)
+    await outbox.start()
+    router = Router(domains, outbox)
+    messaging = Messaging(domains, accounts, mailboxes, delivery, outbox)
+    returned.connect(accounts, messaging, router)
+    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    presence = Presence(contacts, sessions, router, database, clock)
+    streams = Streams(database, clock)
+    resumption = Resumption(streams, sessions, delivery, mailboxes, clock, settings.limits.resume_time)
+
+    catalogue = Catalogue("Parley")
+    software = queries.Software("Parley", VERSION, clock)
+    features = wiring.build(FEATURES, [accounts, contacts, presence, mailboxes, router, limits, catalogue, software])
+    handlers = collect(features)
+    catalogue.declare(handlers.declarations)
+    dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging)
+    by_type: dict[type, Any] = {type(feature): feature for feature in features}
+
+    presence.on_initial.append(lambda session: delivery.arrived(session))
+    accounts.when_revoked(Evictions(sessions))
+    accounts.when_revoked(contacts.revoked)
+    stack.push_async_callback(contacts.settle)
+    bounds = QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes)
+    binding = Binding(
+        Negotiation(accounts, limits),
+        sessions,
+        delivery,
+        presence,
+        resumption,
+        by_type[registration.Registration],
+        bounds,
+    )
+    options = StreamOptions(
+        domains=domains,
+        default_domain=settings.domains[0],
+        decoy_secret=b"",
+        registration=by_type[registration.Registration].is_offered,
+        after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
+    )
+    xmpp = XmppFace(options, settings.limits, binding, Stanzas(dispatcher, mailboxes, resumption), resumption)
+
+    parts: list[Startable] = [xmpp]
+    raw_routes: list[web.RouteDef] = []
+    links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
+    if settings.federation.enabled:
+        base = settings.federation.url or f"{public_url}/federation/v1"
+        node = await open_federation(
+            settings.federation,
+            settings.groups,
+            settings.domains,
+            base,
+            settings.data_dir,
+            clock,
+            database,
+            outbox,
+            Arrivals(accounts, messaging, dispatcher, router),
+            presence,
+            metrics,
+            stack,
+        )
+        raw_routes += node.routes
+        links.append((ns.PARLEY_FEDERATION, base))
+        parts.append(node)
+
+    gate = Gate(tokens, limits, settings.http.request_bytes)
+    json_messages = Messages(
+        accounts, mailboxes, ClientMessages(database, messaging, clock), Reader(domains), settings.limits.stanza_bytes
+    )
+    auth = Auth(accounts, tokens, limits)
+    live_services = LiveServices(sessions, delivery, presence, router)
+    socket_bounds = SocketBounds(
+        frozenset(settings.http.cors_origins), settings.limits.stanza_bytes, settings.limits.unsent_bytes
+    )
+    live = Live(gate, tokens, json_messages, mailboxes, live_services, limits, socket_bounds)
+    endpoints = [auth, json_messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, json_messages)]
+
+    async def why_not_ready() -> str | None:
+        return None if lifecycle.is_ready else "the server is starting or stopping"
+
+    wellknown = WellKnown(links, why_not_ready, lambda: metrics.exposition()[0], settings.metrics.allow)
+    hosts = Hosts(host_names(settings, public_url))
+    buffer = ReceiveBuffer()
+    certificates = Certificates(settings.tls)
+    reloader.subscribe(lambda new: certificates.reload(new.tls))
+    listeners: list[Startable] = []
+    https: HttpServer | None = None
+    for entry in settings.listen:
+        if entry.kind != "https":
+            listeners.append(xmpp_listener(entry, xmpp, buffer, certificates))
+    cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
+    websocket = WebSocketFace(websocket_connect(xmpp, cleartext), settings.limits.stanza_bytes)
+    raw_routes += [*live.routes(), *wellknown.routes(), web.get("/xmpp-websocket", websocket.handle)]
+    https = HttpServer(build_http(endpoints, raw_routes, gate, settings.http, hosts, public_url))
+    for entry in settings.listen:
+        if entry.kind == "https":
+            listeners.append(Listener(entry, https.connection, certificates, ALPN_HTTP))
+    return [Sweeper(streams, tokens), *parts, HttpFace(https), *listeners]
+
+
+class Evictions:
+    """Ends the sessions of an account that may no longer be used."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def __call__(self, revocation: Revocation) -> None:
+        if revocation.ending is Ending.PASSWORD:
+            return
+        loop = asyncio.get_running_loop()
+        for session in list(self._sessions.of(revocation.account.jid.bare)):
+            # After the step that is under way: who removes its own account still gets the answer (XEP-0077 s3.2).
+            loop.call_soon(session.disconnect, "not-authorized", "The account was disabled or deleted")
+
+
+def xmpp_listener(entry: ListenSettings, face: XmppFace, buffer: ReceiveBuffer, certificates: Certificates) -> Listener:
+    """A port for XMPP clients."""
+    direct = entry.kind == "xmpps" or entry.tls == "direct"
+    tls = Tls(certificates, ALPN_XMPP if direct else ())
+    options = face.options(cleartext_ok=entry.tls == "optional", starttls=not direct and bool(certificates.identities))
+
+    def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None) -> Connection:
+        return face.connect(wire, address, bindings, TcpFraming(XmlLimits()), options)
+
+    return Listener(entry, lambda: TcpConnection(connect, buffer, tls), certificates, ALPN_XMPP)
+
+
+def websocket_connect(face: XmppFace, cleartext: bool) -> Any:
+    """Makes connections of WebSockets; without TLS only where the listener is a cleartext one."""
+
+    def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None) -> Connection:
+        options = face.options(cleartext_ok=cleartext, starttls=False)
+        return face.connect(wire, address, bindings, WebSocketFraming(XmlLimits()), options)
+
+    return connect
+
+
+def websocket_url(public_url: str) -> str:
+    """Where XMPP over WebSocket is served."""
+    return "ws" + public_url.removeprefix("http") + "/xmpp-websocket"
+
+
+def host_names(settings: Settings, public_url: str) -> frozenset[str]:
+    """Host headers that are served."""
+    names = {*settings.domains, *settings.http.trusted_hosts, urlsplit(public_url).hostname or ""}
+    if settings.federation.url:
+        names.add(urlsplit(settings.federation.url).hostname or "")
+    for entry in settings.listen:
+        if entry.kind == "https" and is_loopback(entry.host):
+            names |= {"localhost", "127.0.0.1", "::1"}
+    return frozenset(names)

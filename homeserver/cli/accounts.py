@@ -1,0 +1,204 @@
+"""`parley account`: the operator's work on accounts, beside a running server or without one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import click
+
+from config.settings import LogSettings, Settings
+from homeserver.cli.configuration import config_option, settings_or_exit
+from homeserver.domain.accounts import AccountState, Role
+from homeserver.domain.errors import DomainError
+from homeserver.protocol.jid import JID, InvalidJID
+from homeserver.services.accounts import Accounts
+from homeserver.services.clock import SystemClock
+from homeserver.storage.database import open_database
+from homeserver.telemetry import set_up_logging
+
+T = TypeVar("T")
+_PAGE = 500
+_PASSWORD_BYTES = 12
+
+
+class _Address(click.ParamType[JID]):
+    """A bare address on the command line."""
+
+    name = "address"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> JID:
+        try:
+            address = JID.parse(str(value))
+        except InvalidJID as error:
+            self.fail(f"{value!r} is not an address: {error}", param, ctx)
+        if not address.local or address.resource:
+            self.fail(f"{value!r} is not of the form name@domain", param, ctx)
+        return address
+
+
+_address = click.argument("address", type=_Address())
+_password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """The accounts of a configuration, opened beside a server that may be running."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with open_database(settings.storage, owner=False) as database:
+        accounts = Accounts(database, settings.accounts, SystemClock(), settings.domains)
+        await accounts.start()
+        try:
+            yield accounts
+        finally:
+            accounts.close()
+
+
+def generate_password() -> str:
+    """A password that nobody chose: 96 bits of randomness."""
+    return secrets.token_urlsafe(_PASSWORD_BYTES)
+
+
+@click.group()
+def account() -> None:
+    """Add, list, disable or delete accounts; set passwords."""
+
+
+@account.command()
+@config_option
+@click.argument("address", type=_Address(), required=False)
+@_password_stdin
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.MEMBER.value, show_default=True)
+@click.option(
+    "--from-file", type=click.File("r"), help='Many accounts: lines "name@domain password"; - reads standard input.'
+)
+def add(config: Path, address: JID | None, password_stdin: bool, role: str, from_file: TextIO | None) -> None:
+    """Make an account. Without a terminal and without --password-stdin the password is made and printed."""
+    if (address is None) == (from_file is None):
+        raise click.UsageError("give an address, or --from-file")
+    if from_file is not None:
+        wanted, is_made = _listed(from_file), False
+    else:
+        assert address is not None
+        password, is_made = _new_password(password_stdin)
+        wanted = [(address, password)]
+
+    async def work(accounts: Accounts) -> None:
+        for jid, secret in wanted:
+            await accounts.register(jid.local, jid.domain, secret, admin=True, role=Role(role))
+            click.echo(f"account {jid.bare} made" + (f", password {secret}" if is_made else ""))
+
+    _run(config, work)
+
+
+def _listed(lines: TextIO) -> list[tuple[JID, str]]:
+    """Addresses and passwords, one account a line; empty lines are passed over."""
+    found = []
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if not text:
+            continue
+        name, space, password = text.partition(" ")
+        try:
+            jid = JID.parse(name)
+        except InvalidJID as error:
+            raise click.ClickException(f"line {number}: {name!r} is not an address: {error}") from error
+        if not jid.local or jid.resource or not space:
+            raise click.ClickException(f'line {number} is not of the form "name@domain password"')
+        found.append((jid, password))
+    return found
+
+
+@account.command("list")
+@config_option
+@click.option("--domain", help="Only accounts of this domain.")
+def list_accounts(config: Path, domain: str | None) -> None:
+    """List addresses, with number, state and role."""
+
+    async def work(accounts: Accounts) -> None:
+        after = ""
+        while page := await accounts.listing(domain, after, _PAGE):
+            for found in page:
+                click.echo(f"{found.jid.bare}\t{found.id}\t{found.state.name.lower()}\t{found.role.value}")
+            after = page[-1].jid.bare
+
+    _run(config, work)
+
+
+@account.command()
+@config_option
+@_address
+@_password_stdin
+def password(config: Path, address: JID, password_stdin: bool) -> None:
+    """Set a new password; all devices of the account must log in again."""
+    new, is_made = _new_password(password_stdin)
+
+    async def work(accounts: Accounts) -> None:
+        found = await accounts.find(address.bare)
+        if found is None or found.state is AccountState.DELETED:
+            raise click.ClickException(f"there is no account {address.bare}")
+        await accounts.change_password(found, new)
+
+    _run(config, work)
+    click.echo(f"password of {address.bare} changed" + (f" to {new}" if is_made else ""))
+
+
+@account.command()
+@config_option
+@_address
+@click.option("--undo", is_flag=True, help="Let the account log in again.")
+def disable(config: Path, address: JID, undo: bool) -> None:
+    """Keep an account from logging in; what it has is kept."""
+
+    async def work(accounts: Accounts) -> None:
+        await (accounts.enable(address.bare) if undo else accounts.disable(address.bare))
+
+    _run(config, work)
+    click.echo(f"account {address.bare} {'enabled' if undo else 'disabled'}")
+
+
+@account.command()
+@config_option
+@_address
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(config: Path, address: JID, yes: bool) -> None:
+    """End an account for good; its name stays taken."""
+    if not yes:
+        click.confirm(f"End {address.bare} for good?", abort=True)
+
+    async def work(accounts: Accounts) -> None:
+        await accounts.delete(address.bare)
+
+    _run(config, work)
+    click.echo(f"account {address.bare} deleted")
+
+
+def _run(config: Path, work: Callable[[Accounts], Awaitable[T]]) -> T:
+    settings = settings_or_exit(config)
+    set_up_logging(LogSettings(level="warning"))
+
+    async def main() -> T:
+        async with open_accounts(settings) as accounts:
+            return await work(accounts)
+
+    try:
+        return asyncio.run(main())
+    except DomainError as error:
+        raise click.ClickException(error.text or type(error).__name__) from error
+    except OSError as error:
+        store = "PostgreSQL" if settings.storage.url else settings.storage.path
+        raise click.ClickException(f"{store}: {error}") from error
+
+
+def _new_password(from_stdin: bool) -> tuple[str, bool]:
+    """A password, and whether it was made here."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n"), False
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True)), False
+    return generate_password(), True

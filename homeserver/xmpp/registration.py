@@ -1,0 +1,159 @@
+"""Accounts over XMPP (XEP-0077): made before login where the policy is open, changed and removed after it."""
+
+from homeserver.domain.accounts import Account
+from homeserver.domain.errors import (
+    BadRequest,
+    DomainError,
+    NotAcceptable,
+    NotAllowed,
+    RateLimited,
+    RegistrationClosed,
+    ServiceUnavailable,
+)
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.jid import JID, InvalidJID
+from homeserver.protocol.stanza import IQ
+from homeserver.protocol.xml import Element, child, children, element, text_of
+from homeserver.services.accounts import Accounts
+from homeserver.services.limits import Limit, Limits, address_key
+from homeserver.xmpp.errors import stanza_error
+from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
+
+QUERY = f"{{{ns.REGISTER}}}query"
+INSTRUCTIONS = "Choose a username and a password for use with this service."
+
+
+class Attempt:
+    """Registration on one connection that has not logged in. It makes at most one account (XEP-0077 s3.1.1).
+
+    ``domain`` is the stream's, ``address`` the peer's network address.
+    """
+
+    def __init__(self, accounts: Accounts, limits: Limits, is_open: bool, domain: str, address: str) -> None:
+        self._accounts = accounts
+        self._limits = limits
+        self._is_open = is_open
+        self._domain = domain
+        self._address = address
+        self._made = False
+
+    async def answer(self, iq: Element) -> Element:
+        """The reply to an IQ whose payload is a registration query."""
+        reply = Element(IQ, {"type": "result", "id": iq.get("id", ""), "from": self._domain})
+        try:
+            payload = await self._handle(iq)
+        except DomainError as refusal:
+            reply.set("type", "error")
+            reply.append(stanza_error(refusal).to_element())
+        else:
+            if payload is not None:
+                reply.append(payload)
+        return reply
+
+    async def _handle(self, iq: Element) -> Element | None:
+        query = iq[0] if len(iq) == 1 else None
+        if query is None or query.tag != QUERY or not iq.get("id") or iq.get("type") not in ("get", "set"):
+            raise BadRequest("this is no registration")
+        if not self._is_open:
+            raise ServiceUnavailable
+        if iq.get("type") == "get":
+            return _form()
+        if child(query, ns.REGISTER, "remove") is not None:
+            raise BadRequest("log in to remove an account")
+        if self._made:
+            raise NotAcceptable("one account per connection")
+        fields = _fields(query)
+        username, password = fields.get("username", ""), fields.get("password", "")
+        if not username or not password:
+            raise NotAcceptable("username and password are required")
+        if not self._limits.exempt(self._address):
+            wait = self._limits.take(Limit.REGISTRATION, address_key(self._address))
+            if wait:
+                raise RateLimited("too many registrations from this address", wait)
+        await self._accounts.register(username, self._domain, password)
+        self._made = True
+        return None
+
+
+@feature(xep=77, version="2.4", disco=(ns.REGISTER,))
+class Registration:
+    """Password change and removal for who is logged in; `attempt` for who is not yet."""
+
+    accounts: Accounts
+    limits: Limits
+
+    def attempt(self, domain: str, address: str) -> Attempt:
+        """What answers registration queries on a connection before login."""
+        return Attempt(self.accounts, self.limits, self.is_offered, domain, address)
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether the stream features name registration (XEP-0077 s8)."""
+        return self.accounts.registration_is_open
+
+    @on_iq("get", ns.REGISTER, "query", to=(Addressee.OWN_ACCOUNT, Addressee.DOMAIN))
+    async def fields(self, request: IqRequest) -> Element | None:
+        """XEP-0077 s3.1: who asks is registered."""
+        account = _asker(request)
+        form = _form("You are registered. Send a new password to change it.", account.jid.local)
+        form.insert(0, element(ns.REGISTER, "registered"))
+        return form
+
+    @on_iq("set", ns.REGISTER, "query", to=(Addressee.OWN_ACCOUNT, Addressee.DOMAIN))
+    async def change(self, request: IqRequest) -> Element | None:
+        """XEP-0077 s3.2 (removal) and s3.3 (password). What follows from a removal hangs on the accounts service."""
+        account = _asker(request)
+        if child(request.payload, ns.REGISTER, "remove") is not None:
+            if len(request.payload) > 1:
+                raise BadRequest("a removal holds nothing else")
+            await self.accounts.delete(account.jid.bare)
+            return None
+        fields = _fields(request.payload)
+        username, password = fields.get("username", ""), fields.get("password", "")
+        if not username or not password:
+            raise BadRequest("username and password are required")
+        if not _names(username, account.jid):
+            raise NotAllowed("this is another account")
+        await self.accounts.change_password(account, password)
+        return None
+
+
+def _asker(request: IqRequest) -> Account:
+    """The account of the asking session; others register elsewhere. Raises `RegistrationClosed`."""
+    if request.session is None:
+        raise RegistrationClosed
+    account = request.session.account
+    to = request.stanza.to
+    if to is not None and to.domain != account.jid.domain:
+        raise RegistrationClosed
+    return account
+
+
+def _names(username: str, own: JID) -> bool:
+    try:
+        named = JID.parse(username if "@" in username else f"{username}@{own.domain}")
+    except InvalidJID:
+        return False
+    return named == own
+
+
+def _fields(query: Element) -> dict[str, str]:
+    """What was filled in: the elements of the query, or the fields of a submitted form (XEP-0077 s4)."""
+    form = child(query, ns.DATA_FORM, "x")
+    if form is not None and form.get("type") == "submit":
+        return {
+            field.get("var", ""): text_of(field, ns.DATA_FORM, "value") or ""
+            for field in children(form, ns.DATA_FORM, "field")
+        }
+    return {name: text_of(query, ns.REGISTER, name) or "" for name in ("username", "password")}
+
+
+def _form(instructions: str = INSTRUCTIONS, username: str = "") -> Element:
+    return element(
+        ns.REGISTER,
+        "query",
+        None,
+        element(ns.REGISTER, "instructions", None, instructions),
+        element(ns.REGISTER, "username", None, *((username,) if username else ())),
+        element(ns.REGISTER, "password"),
+    )

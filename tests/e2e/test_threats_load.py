@@ -1,0 +1,119 @@
+"""Clients that take more than their share: S-140 to S-143."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from homeserver.protocol import namespaces as ns
+from tests.e2e.conftest import MakeNode
+from tests.kit.node import ParleyServer
+from tests.kit.wire import header, plain, resident_bytes, wire
+
+PING = f"<iq type='get' id='%d'><ping xmlns='{ns.PING}'/></iq>"
+
+
+@pytest.fixture
+async def short(make_node: MakeNode) -> ParleyServer:
+    """A node that gives newcomers two seconds, and counts loopback addresses like any other."""
+    made = make_node(["ann", "bob"], extra={"limits": {"unauthenticated_time": "2 seconds", "off_on_loopback": False}})
+    await made.start()
+    return made
+
+
+@pytest.mark.parametrize("said", ["nothing", "half a header", "header", "half a stanza", "wrong password"])
+async def test_s140_who_does_not_log_in_is_closed(short: ParleyServer, said: str) -> None:
+    begin = header(short.domain)
+    data = {
+        "nothing": b"",
+        "half a header": begin[:40],
+        "header": begin,
+        "half a stanza": begin + b"<auth xmlns='",
+        "wrong password": begin + plain(short.accounts[0]).replace(b"</auth>", b"eHg=</auth>"),
+    }[said]
+    begun = time.monotonic()
+    async with wire(short.endpoint) as peer:
+        await peer.send(data)
+        await peer.rest(timeout=10)
+    assert time.monotonic() - begun < 6
+
+
+async def test_s140_dripping_bytes_do_not_buy_time(short: ParleyServer) -> None:
+    begun = time.monotonic()
+    async with wire(short.endpoint) as peer:
+        await peer.send(header(short.domain))
+        while not peer.closed:
+            await peer.send(b" ")
+            with contextlib.suppress(TimeoutError):
+                await peer.rest(timeout=0.2)
+            assert time.monotonic() - begun < 6
+
+
+async def test_s141_crowd_of_one_address_does_not_keep_others_out(make_node: MakeNode) -> None:
+    node = make_node(["ann"], extra={"limits": {"off_on_loopback": False}})
+    await node.start()
+    async with contextlib.AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(wire(node.endpoint, source="127.0.0.9")) for _ in range(600)]
+        begun = time.monotonic()
+        async with wire(node.endpoint, source="127.0.0.8") as ann:
+            await ann.login(node.domain, node.accounts[0])
+        assert time.monotonic() - begun < 5
+        closed = 0
+        for peer in crowd:
+            with contextlib.suppress(TimeoutError):
+                await peer.rest(timeout=0.01)
+            closed += peer.closed
+        assert closed >= 600 - 100
+
+
+async def test_s142_client_that_never_reads_costs_bounded_memory(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob", "cat"])
+    await node.start()
+    ann, bob, cat = node.accounts
+    text = "z" * 20_000
+    async with (
+        wire(node.endpoint, receive_buffer=4096) as deaf,
+        wire(node.endpoint) as sender,
+        wire(node.endpoint) as neighbour,
+    ):
+        await deaf.login(node.domain, bob)
+        await deaf.send(b"<presence/>")
+        await deaf.ping("deaf")
+        await sender.login(node.domain, ann)
+        await neighbour.login(node.domain, cat)
+        before = resident_bytes(node.pid)
+        for number in range(1500):
+            await sender.send(f"<message to='{bob.jid}' type='chat'><body>{text}</body></message>".encode())
+            if number % 100 == 99:
+                await sender.ping(f"sent{number}", timeout=30)
+        grown = resident_bytes(node.pid) - before
+        assert b"neighbour" in await neighbour.ping("neighbour", timeout=2)
+    assert grown < 20 * 1024 * 1024, f"{grown} bytes more for 30 MB that nobody reads"
+
+
+async def test_s143_flood_of_queries_does_not_slow_the_neighbour(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    async with wire(node.endpoint) as flooder, wire(node.endpoint) as neighbour:
+        await flooder.login(node.domain, node.accounts[0])
+        await neighbour.login(node.domain, node.accounts[1])
+
+        async def flood() -> None:
+            for begin in range(0, 20_000, 100):
+                await flooder.send("".join(PING % number for number in range(begin, begin + 100)).encode())
+
+        async def swallow() -> None:
+            while await flooder.until(b"never heard", timeout=60):
+                pass
+
+        tasks = [asyncio.create_task(flood()), asyncio.create_task(swallow())]
+        waits = []
+        for number in range(50):
+            begun = time.monotonic()
+            assert f"n{number}".encode() in await neighbour.ping(f"n{number}")
+            waits.append(time.monotonic() - begun)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert max(waits) < 2

@@ -1,0 +1,247 @@
+"""The JSON API over real services and a real store, on a loopback port, without the rest of the process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
+from client_api.http.auth import Auth
+from client_api.http.endpoint import Gate
+from client_api.http.live import LiveServices
+from client_api.http.messages import Messages
+from client_api.http.presence import PresenceEndpoints
+from client_api.http.seeds import Seeds
+from client_api.http.socket import Live, SocketBounds
+from client_api.http.wellknown import WellKnown, links
+from config.settings import AccountSettings, HttpSettings, LimitSettings, TokenSettings
+from homeserver.domain.ids import IdSource
+from homeserver.domain.messages import Message
+from homeserver.protocol.jid import JID
+from homeserver.services.accounts import Accounts
+from homeserver.services.client_messages import ClientMessages
+from homeserver.services.clock import SystemClock
+from homeserver.services.contacts import Contacts
+from homeserver.services.delivery import Delivery
+from homeserver.services.limits import Limits
+from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.messaging import Messaging
+from homeserver.services.presence import Presence
+from homeserver.services.router import Router
+from homeserver.services.sessions import Sessions
+from homeserver.services.tokens import Tokens
+from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.core_message import Reader, start_tag
+from tests.kit.fakes import FakeOutbox, stanza
+from tests.kit.world import Section
+
+DOMAINS = ("a.example", "b.example")
+OPEN = AccountSettings(registration="open", scram_iterations=4096)
+FREE = LimitSettings(off_on_loopback=True)
+HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost"))
+PUBLIC_URL = "https://a.example"
+
+
+@dataclass
+class JsonServer:
+    """A running server and a client of it."""
+
+    url: str
+    database: Database
+    accounts: Accounts
+    tokens: Tokens
+    mailboxes: Mailboxes
+    messaging: Messaging
+    sessions: Sessions
+    presence: Presence
+    contacts: Contacts
+    live: Live
+    outbox: FakeOutbox
+    http: aiohttp.ClientSession
+    endpoints: list[object]
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        by: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """One request as account ``by``; status and decoded body."""
+        sent = dict(headers or {})
+        if by is not None:
+            sent["Authorization"] = f"Bearer {await self.token(by)}"
+        async with self.http.request(method, self.url + path, json=body, headers=sent) as answer:
+            return answer.status, (await answer.json(content_type=None)) if await answer.read() else None
+
+    async def token(self, name: str) -> str:
+        """An access token of the account, which is made when it is not there."""
+        if name not in self._tokens:
+            await self.call("POST", "/v1/accounts", {"username": name, "password": "password"})
+            status, grant = await self.call("POST", "/v1/sessions", {"username": name, "password": "password"})
+            assert status == 201, grant
+            self._tokens[name] = grant["access_token"]
+        return self._tokens[name]
+
+    async def another_device(self, name: str) -> dict[str, Any]:
+        """The grant of a fresh login."""
+        await self.token(name)
+        _, grant = await self.call("POST", "/v1/sessions", {"username": name, "password": "password"})
+        return cast(dict[str, Any], grant)
+
+    async def send(self, by: str, to: Any, text: str, client_id: str) -> int:
+        """Send one message; its id."""
+        status, made = await self.call("POST", "/v1/messages", {"to": to, "text": text, "client_id": client_id}, by=by)
+        assert status in (200, 201), made
+        return int(made["message_id"])
+
+    @asynccontextmanager
+    async def socket(self, name: str, *, token: str = "", cursor: int | None = None) -> AsyncIterator["Socket"]:
+        """A live session of the account, past ``ready``."""
+        async with self.http.ws_connect(self.url + "/v1/ws", max_msg_size=0) as raw:
+            made = Socket(raw)
+            frame: dict[str, Any] = {"type": "auth", "access_token": token or await self.token(name)}
+            await made.send(frame if cursor is None else frame | {"cursor": cursor})
+            made.ready = await made.take("ready")
+            yield made
+
+    async def received(self, sender: str, to: str, text: str, client_id: str) -> None:
+        """A message comes from another server."""
+        source = JID.parse(sender)
+        element = stanza(
+            f"<message to='{to}' type='chat' id='{client_id}'><body>{text}</body>"
+            f"<origin-id xmlns='urn:xmpp:sid:0' id='{client_id}'/></message>",
+            source,
+        ).element
+        message: Message = Reader(frozenset(DOMAINS)).read(
+            element, None, source, JID.parse(to), start_tag(source), False
+        )
+        await self.messaging.prepare(message.to)
+        durable: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.messaging.receive(message, lambda stored, error: durable.set_result(stored or error))
+        assert not isinstance(await durable, BaseException)
+
+
+@dataclass
+class Socket:
+    """One WebSocket, by frames."""
+
+    raw: aiohttp.ClientWebSocketResponse
+    ready: dict[str, Any] = field(default_factory=dict)
+
+    async def send(self, frame: Mapping[str, Any]) -> None:
+        await self.raw.send_json(frame)
+
+    async def next(self) -> dict[str, Any]:
+        """The next frame of any type."""
+        return cast(dict[str, Any], await self.raw.receive_json(timeout=10))
+
+    async def take(self, *types: str) -> dict[str, Any]:
+        """The next frame of one of these types; others are passed over."""
+        while True:
+            frame = await self.next()
+            if frame["type"] in types:
+                return frame
+
+    async def texts(self, count: int) -> list[str]:
+        """The texts of the next messages."""
+        return [(await self.take("message"))["event"]["text"] for _ in range(count)]
+
+    async def closed(self) -> int:
+        """The code with which the server closes."""
+        while not self.raw.closed:
+            await self.raw.receive(timeout=10)
+        return self.raw.close_code or 0
+
+
+@asynccontextmanager
+async def json_server(
+    path: Path,
+    *,
+    accounts: AccountSettings = OPEN,
+    limits: LimitSettings = FREE,
+    http: HttpSettings | None = None,
+    first_request: float = FIRST_REQUEST,
+) -> AsyncIterator[JsonServer]:
+    """Start one over the store at ``path``; start it again for a restart."""
+    clock = SystemClock()
+    settings = http or HttpSettings(public_url=PUBLIC_URL)
+    async with open_database(Section(path)) as database:
+        known = Accounts(database, accounts, clock, DOMAINS)
+        await known.start()
+        tokens = Tokens(database, TokenSettings(), clock, known, PUBLIC_URL)
+        await tokens.start()
+        served = frozenset(DOMAINS)
+        outbox = FakeOutbox()
+        router = Router(served, cast(Any, outbox))
+        sessions = Sessions(50)
+        mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
+        await mailboxes.load()
+        delivery = Delivery(sessions, mailboxes)
+        messaging = Messaging(served, known, mailboxes, delivery, cast(Any, outbox))
+        contacts = Contacts(database, known, sessions, router, clock)
+        presence = Presence(contacts, sessions, router, database, clock)
+        router.on_local = presence_only(presence)
+        buckets = Limits(limits, clock.monotonic)
+        gate = Gate(tokens, buckets, settings.request_bytes)
+        sender = ClientMessages(database, messaging, clock)
+        auth = Auth(known, tokens, buckets)
+        messages = Messages(known, mailboxes, sender, Reader(served), limits.stanza_bytes)
+        services = LiveServices(sessions, delivery, presence, router)
+        bounds = SocketBounds(frozenset(settings.cors_origins), limits.unsent_bytes, limits.stanza_bytes)
+        live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
+        endpoints: list[object] = [auth, messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, messages)]
+
+        async def ready() -> str | None:
+            return None
+
+        known_places = WellKnown(
+            links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, lambda: b"# EOF\n", ("127.0.0.0/8",)
+        )
+        app = build_http(endpoints, [*live.routes(), *known_places.routes()], gate, settings, Hosts(HOSTS), PUBLIC_URL)
+        server = HttpServer(app, first_request)
+        await server.start()
+        listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession() as client:
+            yield JsonServer(
+                f"http://127.0.0.1:{port}",
+                database,
+                known,
+                tokens,
+                mailboxes,
+                messaging,
+                sessions,
+                presence,
+                contacts,
+                live,
+                outbox,
+                client,
+                endpoints,
+            )
+        live.close_all()
+        listener.close()
+        await server.stop()
+        known.close()
+
+
+def presence_only(presence: Presence) -> Any:
+    """What the dispatcher does with presence for local addresses."""
+
+    def take(found: Any) -> None:
+        if found.name == "presence" and found.type in ("", "unavailable"):
+            presence.received(found)
+
+    return take
+
+
+def with_limits(**changes: Any) -> LimitSettings:
+    """Limits that count on loopback too."""
+    return replace(LimitSettings(), **changes)

@@ -1,0 +1,166 @@
+"""A server without sockets: real services and features over a real store, with fake sessions and fake peers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from xml.etree.ElementTree import Element
+
+from config.settings import AccountSettings, ContactSettings, LimitSettings
+from homeserver import wiring
+from homeserver.domain.accounts import Account, Role
+from homeserver.protocol.jid import JID
+from homeserver.services.accounts import Accounts
+from homeserver.services.contacts import Contacts
+from homeserver.services.limits import Limits
+from homeserver.services.presence import Presence
+from homeserver.services.router import Router
+from homeserver.services.sessions import Sessions
+from homeserver.storage import accounts as account_storage
+from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.caps import Caps
+from homeserver.xmpp.catalogue import Catalogue
+from homeserver.xmpp.core_presence import CorePresence
+from homeserver.xmpp.core_roster import CoreRoster
+from homeserver.xmpp.disco import Disco
+from homeserver.xmpp.dispatch import Dispatcher
+from homeserver.xmpp.feature import collect
+from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
+from homeserver.xmpp.registration import Registration
+from tests.kit.clocks import FakeClock
+from tests.kit.fakes import FakeOutbox, FakeSession, stanza
+
+DOMAINS = ("a.example", "b.example")
+FEATURES = (Caps, CorePresence, CoreRoster, Disco, LastActivity, Ping, Registration, Time, Version)
+
+
+@dataclass
+class Section:
+    """A storage section as the settings give it."""
+
+    path: Path
+    url: str | None = None
+    synchronous: str = "normal"
+    readers: int = 1
+
+
+@dataclass
+class World:
+    """Everything of one server that a test of contacts, presence or discovery needs."""
+
+    database: Database
+    clock: FakeClock
+    accounts: Accounts
+    sessions: Sessions
+    outbox: FakeOutbox
+    router: Router
+    contacts: Contacts
+    presence: Presence
+    catalogue: Catalogue
+    dispatcher: Dispatcher
+    features: list[Any]
+    live: list[FakeSession] = field(default_factory=list)
+
+    async def account(self, name: str) -> Account:
+        """The account of a bare JID without its domain, or with it; made when it is not there."""
+        jid = JID.parse(name if "@" in name else f"{name}@a.example")
+        found = await self.accounts.find(jid.bare)
+        if found is None:
+            new = account_storage.NewAccount(jid, Role.MEMBER, [], self.clock.now(), None)
+            found = await self.database.write(account_storage.create, new)
+            self.accounts._absent.pop(jid.bare, None)
+        return found
+
+    async def session(self, name: str, resource: str = "phone", *, roster: bool = True) -> FakeSession:
+        """A bound session that asked for its roster and has not sent presence."""
+        made = FakeSession(await self.account(name), resource, self.presence.is_visible)
+        self.sessions.bind(made)
+        if roster:
+            await self.iq(made, "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+        made.sent.clear()
+        return made
+
+    async def online(self, name: str, resource: str = "phone", presence: str = "<presence/>") -> FakeSession:
+        """A session that is available; what that brought it is forgotten."""
+        made = await self.session(name, resource)
+        await self.send(made, presence)
+        made.take()
+        return made
+
+    async def send(self, session: FakeSession, text: str) -> None:
+        """A client sends presence."""
+        await self._finished(self.dispatcher.presence(session, stanza(text, session.jid)))
+
+    async def iq(self, session: FakeSession, text: str) -> Element:
+        """A client sends an IQ to this server; its answer."""
+        session.sent.clear()
+        await self._finished(self.dispatcher.iq(session, stanza(text, session.jid), None))
+        answers = [found for found in session.take() if found.get("type") in ("result", "error")]
+        assert len(answers) == 1
+        return answers[0]
+
+    async def remote(self, sender: str, text: str) -> None:
+        """Another server sends a stanza in the name of ``sender``."""
+        await self._finished(self.dispatcher.inbound(stanza(text, JID.parse(sender))))
+
+    async def befriend(self, one: str, other: str) -> None:
+        """Subscriptions both ways between two local accounts."""
+        first, second = await self.account(one), await self.account(other)
+        for asker, asked in ((first, second), (second, first)):
+            await self.contacts.request(asker, asked.jid)
+            await self.contacts.accept(asked, asker.jid)
+        await self.settle()
+
+    def leave(self, session: FakeSession) -> None:
+        """The connection is gone for good."""
+        self.sessions.unbind(session)
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background."""
+        await self.contacts.settle()
+        while self.dispatcher._background:
+            await asyncio.gather(*self.dispatcher._background)
+        done = asyncio.get_running_loop().create_future()
+        self.database.commit.follow(lambda _error: done.set_result(None))
+        await done
+        await asyncio.sleep(0)
+
+    async def _finished(self, waiting: Any) -> None:
+        if waiting is not None:
+            await waiting
+        await self.settle()
+
+
+@asynccontextmanager
+async def world(
+    path: Path, *, registration: str = "open", limits: ContactSettings | None = None
+) -> AsyncIterator[World]:
+    """Open one over the store at ``path``; open it again for a restart."""
+    clock = FakeClock()
+    async with open_database(Section(path)) as database:
+        settings = AccountSettings(registration=registration, scram_iterations=4096)
+        accounts = Accounts(database, settings, clock, DOMAINS)
+        await accounts.start()
+        outbox = FakeOutbox()
+        router = Router(frozenset(DOMAINS), cast(Any, outbox))
+        sessions = Sessions(50)
+        contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
+        accounts.when_revoked(contacts.revoked)
+        presence = Presence(contacts, sessions, router, database, clock)
+        catalogue = Catalogue("Parley")
+        software = Software("Parley", "1.2.3", clock)
+        buckets = Limits(LimitSettings(), clock.monotonic)
+        parts = [accounts, buckets, catalogue, contacts, presence, router, software]
+        features = wiring.build(FEATURES, parts)
+        handlers = collect(features)
+        catalogue.declare(handlers.declarations)
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None))
+        try:
+            yield World(
+                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
+            )
+        finally:
+            await contacts.settle()
+            accounts.close()
