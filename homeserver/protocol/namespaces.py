@@ -77,8 +77,6 @@ OFFLINE: Final = "msgoffline"
 
 # ours
 PARLEY_FEDERATION: Final = "urn:parley:federation:1"
-PARLEY_FEDERATION_PROBLEM: Final = "urn:parley:federation:1:problem:"
-PARLEY_JSON: Final = "urn:parley:json:1"
 PARLEY_SERVER: Final = "urn:parley:server"
 PARLEY_FEDERATION_PROBLEM: Final = "urn:parley:federation:1:problem:"
 PARLEY_PROBLEM: Final = "urn:parley:problem:"

@@ -390,7 +390,7 @@ async def test_large_backlog_goes_through_the_disk(tmp_path: Path) -> None:
 
 async def test_denied_by_the_peer(tmp_path: Path) -> None:
     first, second = await two(tmp_path)
-    second.api._policy = Policy(deny=["a.example"])
+    second.api._prover._policy = Policy(deny=["a.example"])
     first.send("b@b.example", 0)
     async with asyncio.timeout(10):
         while not first.sink.returns:

@@ -298,7 +298,7 @@ async def test_poison_envelopes(peer: Peer, stranger: Stranger) -> None:
 
 
 async def test_policy(peer: Peer, stranger: Stranger) -> None:
-    peer.api._policy = Policy(deny=["example"])
+    peer.api._prover._policy = Policy(deny=["example"])
     status, body = await stranger.put(envelope(stanza(1)))
     assert (status, kind(body)) == (403, problems.POLICY)
     assert "Signature" in stranger.answer.headers

@@ -16,6 +16,7 @@ from federation.http.client import SignedTransport
 from federation.http.fetch import Fetcher
 from federation.http.keys import PeerKeys
 from federation.http.own_keys import OwnKeys
+from federation.http.prover import Prover
 from federation.inbound import Inbound
 from federation.policy import Limits, Pin, Policy
 from federation.sender import Sender
@@ -138,10 +139,8 @@ class Peer:
             self.port = await _free_port()
         self.api = FederationApi(
             Mount.at(public or self.base),
-            self.own,
-            self.keys,
+            Prover(self.own, self.keys, self.policy, self.clock),
             self.inbound,
-            self.policy,
             self.limits,
             self.clock,
             self.sender.heard,
