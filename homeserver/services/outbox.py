@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 EXPIRY_PAGE: Final = 500
 HEARD_RESOLUTION: Final = 3600.0
+MAX_LIFETIME: Final = 28 * 86400.0
+"""Peers remember ids for two days longer than this; a stanza that waits longer could be taken twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ class Outbox:
 
     async def expire(self) -> int:
         """Return what waited longer than the lifetime to its senders; call it now and then. Returns how many."""
-        cutoff = self._clock.now() - self.patience.lifetime
+        cutoff = self._clock.now() - min(self.patience.lifetime, MAX_LIFETIME)
         count = 0
         for lane in self.lanes():
             if not lane.backlog or (lane.rows and lane.rows[0].created >= cutoff):
