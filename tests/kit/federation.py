@@ -180,7 +180,9 @@ class Peer:
     async def drained(self, seconds: float = 15.0) -> None:
         """Wait until the outbox is empty, on disk too."""
         async with asyncio.timeout(seconds):
-            while any(lane.backlog or lane.newest > lane.committed for lane in self.outbox.lanes()) or await self.database.read(_outbox_size):
+            while any(
+                lane.backlog or lane.newest > lane.committed for lane in self.outbox.lanes()
+            ) or await self.database.read(_outbox_size):
                 await asyncio.sleep(0.01)
 
 
