@@ -162,7 +162,7 @@ async def build(
     dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
 
-    presence.on_initial.append(lambda session: delivery.arrived(session))
+    presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     stack.push_async_callback(contacts.settle)

@@ -7,11 +7,10 @@ is given, and a new connection of the same account takes it over. Without resump
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from homeserver.protocol.sm import SentItem, SentQueue
-
 from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Relation, Stored
 from homeserver.protocol.jid import JID
+from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stanza import Stanza
 from homeserver.services.delivery import Delivery
 from homeserver.services.presence import Presence
@@ -54,8 +53,8 @@ class XmppSession:
         "_ended",
         "_given",
         "_mark",
-        "_read",
         "_presence",
+        "_read",
         "_written",
         "account",
         "device",
