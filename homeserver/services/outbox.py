@@ -235,9 +235,8 @@ class Outbox:
 
     def heard(self, origin: str, destination: str) -> None:
         """The peer spoke to us: it is there, so try it at once."""
-        lane = self._lanes.get((origin, destination))
-        if lane is None:
-            lane = self.lane(origin, destination)
+        lane = self.lane(origin, destination)
+        if not lane.stored:
             lane.stored = True
             self._store.commit.also(storage.insert_destination, lane.id, origin, destination, lane.numbering.epoch)
         waited = lane.retry_at > self._clock.now()
