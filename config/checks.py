@@ -119,9 +119,11 @@ def _peer(path: KeyPath, peer: PeerSettings, domains: tuple[str, ...]) -> Iterat
         yield Fault((*path, "domain"), show_found(peer.domain), "a domain that is not served here")
     yield from _url((*path, "url"), peer.url)
     for key in peer.keys:
+        key_id, _, encoded = key.rpartition(":")
         try:
-            size = len(base64.b64decode(key, validate=True))
+            size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
         except (binascii.Error, ValueError):
             size = 0
-        if size != _ED25519_KEY_BYTES:
-            yield Fault((*path, "keys"), show_found(key), "Ed25519 public keys, 32 bytes in base64")
+        if not key_id or size != _ED25519_KEY_BYTES:
+            expected = "Ed25519 public keys as key-id:base64, 32 bytes, URL-safe alphabet"
+            yield Fault((*path, "keys"), show_found(key), expected)

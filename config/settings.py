@@ -111,7 +111,7 @@ class CertificateSettings:
 class TlsSettings:
     """Certificates of this server. The files are read again on SIGHUP."""
 
-    minimum: Literal["1.2", "1.3"] = setting("1.2", "Lowest TLS version that is accepted.")
+    minimum: Literal["1.2", "1.3"] = setting("1.2", "Lowest TLS version that is accepted.", reloadable=True)
     certificate: tuple[CertificateSettings, ...] = tables(
         "Certificates; the first one is used when the peer names no domain."
     )
@@ -122,15 +122,15 @@ class AccountSettings:
     """Accounts and passwords."""
 
     registration: Literal["closed", "invite", "open"] = setting(
-        "closed", "Who may make an account: the operator only, holders of an invitation, or everyone.", reloadable=True
+        "closed", "Who may make an account: the operator only, holders of an invitation, or everyone."
     )
     scram_iterations: int = setting(
-        10_000, "Rounds of the password derivation of new passwords.", at_least=4096, at_most=1_000_000, reloadable=True
+        10_000, "Rounds of the password derivation of new passwords.", at_least=4096, at_most=1_000_000
     )
-    password_min: int = setting(8, "Fewest characters of a new password.", at_least=1, at_most=128, reloadable=True)
-    password_max: int = setting(256, "Most characters of a password.", at_least=64, at_most=1024, reloadable=True)
+    password_min: int = setting(8, "Fewest characters of a new password.", at_least=1, at_most=128)
+    password_max: int = setting(256, "Most characters of a password.", at_least=64, at_most=1024)
     invitation_lifetime: Duration = setting(
-        parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60, reloadable=True
+        parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60
     )
 
 
@@ -138,11 +138,9 @@ class AccountSettings:
 class TokenSettings:
     """Tokens of the JSON API."""
 
-    access_lifetime: Duration = setting(
-        parse_duration("15 minutes"), "How long an access token is valid.", at_least=1, reloadable=True
-    )
+    access_lifetime: Duration = setting(parse_duration("15 minutes"), "How long an access token is valid.", at_least=1)
     refresh_lifetime: Duration = setting(
-        parse_duration("60 days"), "How long a device that does nothing stays logged in.", at_least=1, reloadable=True
+        parse_duration("60 days"), "How long a device that does nothing stays logged in.", at_least=1
     )
 
 
@@ -150,61 +148,48 @@ class TokenSettings:
 class LimitSettings:
     """What one address, account or connection may use. Rates are buckets: the number is also the burst."""
 
-    off_on_loopback: bool = setting(False, "No rate limits for peers on a loopback address.", reloadable=True)
-    logins_per_address: Rate = setting(parse_rate("30 per minute"), "Failed logins from one address.", reloadable=True)
-    logins_per_account: Rate = setting(parse_rate("10 per minute"), "Failed logins to one account.", reloadable=True)
-    registrations_per_address: Rate = setting(
-        parse_rate("5 per hour"), "New accounts from one address.", reloadable=True
-    )
+    off_on_loopback: bool = setting(False, "No rate limits for peers on a loopback address.")
+    logins_per_address: Rate = setting(parse_rate("30 per minute"), "Failed logins from one address.")
+    logins_per_account: Rate = setting(parse_rate("10 per minute"), "Failed logins to one account.")
+    registrations_per_address: Rate = setting(parse_rate("5 per hour"), "New accounts from one address.")
     requests_per_address: Rate = setting(
-        parse_rate("120 per 10 seconds"), "JSON API requests without a token from one address.", reloadable=True
+        parse_rate("120 per 10 seconds"), "JSON API requests without a token from one address."
     )
-    requests_per_account: Rate = setting(
-        parse_rate("600 per 10 seconds"), "JSON API requests of one account.", reloadable=True
-    )
+    requests_per_account: Rate = setting(parse_rate("600 per 10 seconds"), "JSON API requests of one account.")
     stanzas_per_account: Rate = setting(
         parse_rate("2000 per 10 seconds"),
         "Stanzas of one account; above it the server reads more slowly.",
-        reloadable=True,
     )
     stanzas_per_peer: Rate = setting(
         parse_rate("20000 per 10 seconds"),
         "Stanzas from one other server; above it requests are put off.",
-        reloadable=True,
     )
-    unauthenticated_per_address: int = setting(
-        100, "Connections of one address that have not logged in.", at_least=1, reloadable=True
-    )
+    unauthenticated_per_address: int = setting(100, "Connections of one address that have not logged in.", at_least=1)
     unauthenticated_bytes: Bytes = setting(
-        parse_size("10 kB"), "What a connection may send before it has logged in.", at_least=4096, reloadable=True
+        parse_size("10 kB"), "What a connection may send before it has logged in.", at_least=4096
     )
     unauthenticated_time: Duration = setting(
         parse_duration("60 seconds"),
         "A connection that has not logged in by then is closed.",
         at_least=1,
-        reloadable=True,
     )
     stanza_bytes: Bytes = setting(
-        parse_size("256 KiB"), "Largest stanza, and largest message of the JSON API.", at_least=10_000, reloadable=True
+        parse_size("256 KiB"), "Largest stanza, and largest message of the JSON API.", at_least=10_000
     )
-    sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1, reloadable=True)
+    sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1)
     unsent_bytes: Bytes = setting(
         parse_size("4 MiB"),
         "Output kept in memory for a connection that does not read.",
         at_least=65_536,
-        reloadable=True,
     )
     resume_time: Duration = setting(
-        parse_duration("10 minutes"), "How long a lost session can be resumed; 0 turns resumption off.", reloadable=True
+        parse_duration("10 minutes"), "How long a lost session can be resumed; 0 turns resumption off."
     )
-    resume_stanzas: int = setting(
-        5000, "Stanzas kept for a session until the client confirms them.", at_least=10, reloadable=True
-    )
+    resume_stanzas: int = setting(5000, "Stanzas kept for a session until the client confirms them.", at_least=10)
     resume_bytes: Bytes = setting(
         parse_size("4 MiB"),
         "Bytes of those stanzas; past either bound the session ends.",
         at_least=65_536,
-        reloadable=True,
     )
 
 
@@ -214,7 +199,7 @@ class ArchiveSettings:
 
     page_default: int = setting(50, "Messages on a page when the client does not say.", at_least=1, at_most=100)
     page_max: int = setting(100, "Most messages on a page.", at_least=1, at_most=1000)
-    retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.", reloadable=True)
+    retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +219,14 @@ class ContactSettings:
 class PeerSettings:
     """A server that is reached in a fixed way instead of being looked up."""
 
-    domain: Domain = setting(REQUIRED, "Domain of the other server.", reloadable=True)
+    domain: Domain = setting(REQUIRED, "Domain of the other server.")
     url: str | None = setting(
         None,
         "Base URL of its federation API; without it it is looked up. Plain `http://` only to a loopback address.",
-        reloadable=True,
     )
-    ca_file: Path | None = setting(None, "PEM file: its certificate must come from this authority.", reloadable=True)
+    ca_file: Path | None = setting(None, "PEM file: its certificate must come from this authority.")
     keys: tuple[str, ...] = setting(
-        (), "Its signing keys in base64; without them they are fetched from it.", reloadable=True
+        (), "Its signing keys, each as key-id:base64; without them they are fetched from it."
     )
 
 
@@ -254,30 +238,22 @@ class FederationSettings:
     url: str | None = setting(
         None, "Base URL under which other servers reach the federation API; `http.public_url` is used without it."
     )
-    key_file: Path = setting(Path("federation.key"), "Signing key; made at the first start.", in_data_dir=True)
     queue_lifetime: Duration = setting(
         parse_duration("7 days"),
         "A message that could not be delivered by then goes back as an error.",
         at_least=1,
-        reloadable=True,
     )
-    backoff_min: Duration = setting(
-        parse_duration("1 second"), "First wait after a failed delivery.", at_least=0.01, reloadable=True
-    )
-    backoff_max: Duration = setting(
-        parse_duration("1 hour"), "Longest wait between two tries.", at_least=0.01, reloadable=True
-    )
-    wake: bool = setting(True, "Try a waiting server at once when it contacts us.", reloadable=True)
-    timeout: Duration = setting(
-        parse_duration("30 seconds"), "Time for one request to another server.", at_least=0.1, reloadable=True
-    )
-    batch_stanzas: int = setting(500, "Most stanzas in one request.", at_least=1, at_most=10_000, reloadable=True)
-    batch_bytes: Bytes = setting(parse_size("1 MiB"), "Most bytes in one request.", at_least=262_144, reloadable=True)
+    backoff_min: Duration = setting(parse_duration("1 second"), "First wait after a failed delivery.", at_least=0.01)
+    backoff_max: Duration = setting(parse_duration("1 hour"), "Longest wait between two tries.", at_least=0.01)
+    wake: bool = setting(True, "Try a waiting server at once when it contacts us.")
+    timeout: Duration = setting(parse_duration("30 seconds"), "Time for one request to another server.", at_least=0.1)
+    batch_stanzas: int = setting(500, "Most stanzas in one request.", at_least=1, at_most=10_000)
+    batch_bytes: Bytes = setting(parse_size("1 MiB"), "Most bytes in one request.", at_least=262_144)
     concurrency: int = setting(32, "Servers that are written to at the same time.", at_least=1, at_most=10_000)
-    allow: tuple[Domain, ...] = setting((), "Only these domains may federate; empty means all.", reloadable=True)
-    deny: tuple[Domain, ...] = setting((), "These domains and their sub-domains may not federate.", reloadable=True)
+    allow: tuple[Domain, ...] = setting((), "Only these domains may federate; empty means all.")
+    deny: tuple[Domain, ...] = setting((), "These domains and their sub-domains may not federate.")
     allow_private_addresses: bool = setting(
-        False, "Connect to servers whose address is private, loopback or link-local.", reloadable=True
+        False, "Connect to servers whose address is private, loopback or link-local."
     )
     peer: tuple[PeerSettings, ...] = tables("Servers that are pinned.")
 
@@ -290,10 +266,10 @@ class HttpSettings:
         None, "Base URL under which clients reach this server; `https://` and the first domain without it."
     )
     cors_origins: tuple[str, ...] = setting(
-        (), 'Web pages that may use the JSON API, such as "https://app.example.org".', reloadable=True
+        (), 'Web pages that may use the JSON API, such as "https://app.example.org".'
     )
     trusted_hosts: tuple[str, ...] = setting(
-        (), "Values of the Host header that are served besides the domains and `public_url`.", reloadable=True
+        (), "Values of the Host header that are served besides the domains and `public_url`."
     )
     request_bytes: Bytes = setting(
         parse_size("1 MiB"), "Largest body of a JSON API request.", at_least=65_536, at_most=64 * 1024**2
@@ -330,9 +306,7 @@ class LogSettings:
 class MetricsSettings:
     """OpenMetrics numbers under `/metrics`."""
 
-    allow: tuple[str, ...] = setting(
-        ("127.0.0.0/8", "::1/128"), "Networks that may read `/metrics`; others get 404.", reloadable=True
-    )
+    allow: tuple[str, ...] = setting(("127.0.0.0/8", "::1/128"), "Networks that may read `/metrics`; others get 404.")
 
 
 DEFAULT_LISTEN: Final = (

@@ -42,10 +42,12 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.control import Control
 from homeserver.services.delivery import Delivery
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.operations import Operations
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.router import Router
@@ -160,7 +162,7 @@ async def build(
     dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
 
-    presence.on_initial.append(lambda session: delivery.arrived(session))
+    presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     stack.push_async_callback(contacts.settle)
@@ -241,8 +243,9 @@ async def build(
     for entry in settings.listen:
         if entry.kind == "https":
             listeners.append(Listener(entry, https.connection, certificates, ALPN_HTTP))
+    control = Control(settings.data_dir, Operations(accounts, outbox))
     chores = (streams.expire, tokens.purge, accounts.purge, client_messages.purge)
-    return [Sweeper(*chores), *parts, HttpFace(https), *listeners]
+    return [Sweeper(*chores), *parts, HttpFace(https), control, *listeners]
 
 
 class Evictions:

@@ -239,7 +239,7 @@ class Listener:
         for host, port in self.addresses:
             log.info("listening", kind=self.settings.kind, host=host, port=port, tls=self.settings.tls)
 
-    async def stop(self, deadline: float) -> None:  # noqa: ARG002 - closing a port takes no time
+    async def stop(self, deadline: float) -> None:
         """Accepts no more and drops handshakes under way; connections go on."""
         tasks = list(self._tasks)
         for task in tasks:

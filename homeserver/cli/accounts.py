@@ -8,22 +8,25 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from config.settings import LogSettings, Settings
 from homeserver.cli.configuration import config_option, settings_or_exit
-from homeserver.domain.accounts import AccountState, Role
+from homeserver.domain.accounts import Role
 from homeserver.domain.errors import DomainError
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.services.accounts import Accounts
 from homeserver.services.clock import SystemClock
+from homeserver.services.control import ask_server, is_serving
+from homeserver.services.operations import Arguments, Operations
 from homeserver.storage.database import open_database
 from homeserver.telemetry import set_up_logging
 
 T = TypeVar("T")
-_PAGE = 500
+Run = Callable[[str, Arguments], Awaitable[Any]]
+"""Runs one operation of `homeserver/services/operations.py`."""
 _PASSWORD_BYTES = 12
 
 
@@ -64,6 +67,41 @@ def generate_password() -> str:
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
+@asynccontextmanager
+async def open_operations(settings: Settings) -> AsyncIterator[Run]:
+    """What runs operations: the server, or this process when no server runs. Raises `DomainError` as they do."""
+    if not await is_serving(settings.data_dir):
+        async with open_accounts(settings) as accounts:
+            yield Operations(accounts, None).run
+        return
+
+    async def ask(verb: str, arguments: Arguments) -> Any:
+        answer = await ask_server(settings.data_dir, verb, arguments)
+        if answer.error is not None:
+            raise click.ClickException(answer.error)
+        return answer.result
+
+    yield ask
+
+
+def operate(config: Path, work: Callable[[Run], Awaitable[T]]) -> T:
+    """Lets `work` run operations; a refusal ends the command with its text."""
+    settings = settings_or_exit(config)
+    set_up_logging(LogSettings(level="warning"))
+
+    async def main() -> T:
+        async with open_operations(settings) as run:
+            return await work(run)
+
+    try:
+        return asyncio.run(main())
+    except DomainError as error:
+        raise click.ClickException(error.text or type(error).__name__) from error
+    except OSError as error:
+        store = "PostgreSQL" if settings.storage.url else settings.storage.path
+        raise click.ClickException(f"{store}: {error}") from error
+
+
 @click.group()
 def account() -> None:
     """Add, list, disable or delete accounts; set passwords."""
@@ -88,12 +126,12 @@ def add(config: Path, address: JID | None, password_stdin: bool, role: str, from
         password, is_made = _new_password(password_stdin)
         wanted = [(address, password)]
 
-    async def work(accounts: Accounts) -> None:
+    async def work(run: Run) -> None:
         for jid, secret in wanted:
-            await accounts.register(jid.local, jid.domain, secret, admin=True, role=Role(role))
+            await run("account.add", {"address": jid.bare, "password": secret, "role": role})
             click.echo(f"account {jid.bare} made" + (f", password {secret}" if is_made else ""))
 
-    _run(config, work)
+    operate(config, work)
 
 
 def _listed(lines: TextIO) -> list[tuple[JID, str]]:
@@ -120,14 +158,11 @@ def _listed(lines: TextIO) -> list[tuple[JID, str]]:
 def list_accounts(config: Path, domain: str | None) -> None:
     """List addresses, with number, state and role."""
 
-    async def work(accounts: Accounts) -> None:
-        after = ""
-        while page := await accounts.listing(domain, after, _PAGE):
-            for found in page:
-                click.echo(f"{found.jid.bare}\t{found.id}\t{found.state.name.lower()}\t{found.role.value}")
-            after = page[-1].jid.bare
+    async def work(run: Run) -> None:
+        for found in await run("account.list", {"domain": domain}):
+            click.echo("\t".join(str(found[column]) for column in ("address", "id", "state", "role")))
 
-    _run(config, work)
+    operate(config, work)
 
 
 @account.command()
@@ -138,13 +173,7 @@ def password(config: Path, address: JID, password_stdin: bool) -> None:
     """Set a new password; all devices of the account must log in again."""
     new, is_made = _new_password(password_stdin)
 
-    async def work(accounts: Accounts) -> None:
-        found = await accounts.find(address.bare)
-        if found is None or found.state is AccountState.DELETED:
-            raise click.ClickException(f"there is no account {address.bare}")
-        await accounts.change_password(found, new)
-
-    _run(config, work)
+    operate(config, lambda run: run("account.password", {"address": address.bare, "password": new}))
     click.echo(f"password of {address.bare} changed" + (f" to {new}" if is_made else ""))
 
 
@@ -155,10 +184,8 @@ def password(config: Path, address: JID, password_stdin: bool) -> None:
 def disable(config: Path, address: JID, undo: bool) -> None:
     """Keep an account from logging in; what it has is kept."""
 
-    async def work(accounts: Accounts) -> None:
-        await (accounts.enable(address.bare) if undo else accounts.disable(address.bare))
-
-    _run(config, work)
+    verb = "account.enable" if undo else "account.disable"
+    operate(config, lambda run: run(verb, {"address": address.bare}))
     click.echo(f"account {address.bare} {'enabled' if undo else 'disabled'}")
 
 
@@ -171,28 +198,8 @@ def delete(config: Path, address: JID, yes: bool) -> None:
     if not yes:
         click.confirm(f"End {address.bare} for good?", abort=True)
 
-    async def work(accounts: Accounts) -> None:
-        await accounts.delete(address.bare)
-
-    _run(config, work)
+    operate(config, lambda run: run("account.delete", {"address": address.bare}))
     click.echo(f"account {address.bare} deleted")
-
-
-def _run(config: Path, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    settings = settings_or_exit(config)
-    set_up_logging(LogSettings(level="warning"))
-
-    async def main() -> T:
-        async with open_accounts(settings) as accounts:
-            return await work(accounts)
-
-    try:
-        return asyncio.run(main())
-    except DomainError as error:
-        raise click.ClickException(error.text or type(error).__name__) from error
-    except OSError as error:
-        store = "PostgreSQL" if settings.storage.url else settings.storage.path
-        raise click.ClickException(f"{store}: {error}") from error
 
 
 def _new_password(from_stdin: bool) -> tuple[str, bool]:

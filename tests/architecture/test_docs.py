@@ -10,7 +10,7 @@ from homeserver.cli.main import parley
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)")
-MACHINE = re.compile(r"(?<![\w.])/(?:work|opt|root|home)/|pypi-more|index-url", re.IGNORECASE)
+MACHINE = re.compile(r"(?<![\w.])/(?:work|opt|root|home)/|pypi-more|(?<!no-emit-)index-url", re.IGNORECASE)
 
 
 def tracked(*patterns: str) -> list[Path]:

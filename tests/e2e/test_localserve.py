@@ -129,6 +129,31 @@ def test_the_printed_commands_work(two: LocalServe) -> None:
         watching.communicate()
 
 
+def operator(data: Path, *command: str) -> str:
+    config = str(data / "alpha" / "parley.toml")
+    done = subprocess.run(
+        [*COMMAND, *command[:2], "--config", config, *command[2:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_the_operator_reaches_the_running_server(two: LocalServe, tmp_path: Path) -> None:
+    assert operator(tmp_path, "queue", "list") == "nothing waits\n"
+    assert operator(tmp_path, "queue", "retry", "beta.localhost") == "beta.localhost is tried now\n"
+    assert operator(tmp_path, "queue", "drop", "--yes", "beta.localhost") == "0 given up\n"
+    assert "nothing was ever sent" in operator(tmp_path, "queue", "retry", "c.example")
+    curl = two.command("curl")
+    operator(tmp_path, "account", "disable", "alice@alpha.localhost")
+    refused = subprocess.run(curl, capture_output=True, text=True, check=False)
+    assert '"status":401' in refused.stdout.replace(" ", "")
+    operator(tmp_path, "account", "disable", "--undo", "alice@alpha.localhost")
+    assert '"access_token"' in subprocess.run(curl, capture_output=True, text=True, check=False).stdout
+
+
 def test_one_server_and_the_same_passwords_again(tmp_path: Path) -> None:
     passwords = []
     for _ in range(2):

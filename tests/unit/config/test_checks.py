@@ -101,6 +101,14 @@ def test_rules_over_several_keys(text: str, key: str) -> None:
     assert f": {key}: found " in problem
 
 
+def test_pinned_keys_are_named_and_whole() -> None:
+    text = HEAD + CERTIFICATE + "[[federation.peer]]\ndomain='b.example'\nkeys=['{}']\n"
+    assert problems(text.format("k1:" + "-_" * 21 + "A")) == []
+    for wrong in ("A" * 43, "k1:AAAA", "k1:?", "k1:"):
+        (problem,) = problems(text.format(wrong))
+        assert "federation.peer[1].keys: found" in problem
+
+
 def test_a_domain_must_not_be_a_sub_domain_of_ours() -> None:
     (problem,) = problems("domains = ['example.org', 'groups.example.org']\n" + CERTIFICATE)
     assert "groups.example.org twice" in problem

@@ -1,0 +1,96 @@
+"""What an operator may do by the command line, named by verbs.
+
+The same verbs run in the command's own process when the server is down, and inside the server when it runs: its caches and
+live sessions must know at once that an account ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from homeserver.domain.accounts import AccountState, Role
+from homeserver.domain.errors import BadRequest, NotFound
+from homeserver.protocol.jid import JID
+from homeserver.services.accounts import Accounts
+from homeserver.services.outbox import Outbox
+
+_PAGE = 500
+Arguments = Mapping[str, Any]
+
+
+class Operations:
+    """``outbox`` is None where no server runs: the verbs of the queue need one.
+
+    Answers are values that JSON can carry. Raises `DomainError`.
+    """
+
+    def __init__(self, accounts: Accounts, outbox: Outbox | None) -> None:
+        self._accounts = accounts
+        self._outbox = outbox
+        self._verbs: dict[str, Callable[[Arguments], Awaitable[Any]]] = {
+            "account.add": self._add,
+            "account.list": self._list,
+            "account.password": self._password,
+            "account.disable": self._disable,
+            "account.enable": self._enable,
+            "account.delete": self._delete,
+            "queue.list": self._queue_list,
+            "queue.retry": self._queue_retry,
+            "queue.drop": self._queue_drop,
+        }
+
+    async def run(self, verb: str, arguments: Arguments) -> Any:
+        """Do it. Raises `BadRequest` for an unknown verb or missing arguments."""
+        if verb not in self._verbs:
+            raise BadRequest(f"there is no operation {verb}")
+        try:
+            return await self._verbs[verb](arguments)
+        except KeyError as error:
+            raise BadRequest(f"{verb} needs {error}") from error
+
+    async def _add(self, arguments: Arguments) -> None:
+        jid = JID.parse(arguments["address"])
+        role = Role(arguments["role"])
+        await self._accounts.register(jid.local, jid.domain, arguments["password"], admin=True, role=role)
+
+    async def _list(self, arguments: Arguments) -> list[dict[str, Any]]:
+        found, after = [], ""
+        while page := await self._accounts.listing(arguments["domain"], after, _PAGE):
+            found += page
+            after = page[-1].jid.bare
+        return [
+            {"address": one.jid.bare, "id": one.id, "state": one.state.name.lower(), "role": one.role.value}
+            for one in found
+        ]
+
+    async def _password(self, arguments: Arguments) -> None:
+        found = await self._accounts.find(arguments["address"])
+        if found is None or found.state is AccountState.DELETED:
+            raise NotFound("no such account")
+        await self._accounts.change_password(found, arguments["password"])
+
+    async def _disable(self, arguments: Arguments) -> None:
+        await self._accounts.disable(arguments["address"])
+
+    async def _enable(self, arguments: Arguments) -> None:
+        await self._accounts.enable(arguments["address"])
+
+    async def _delete(self, arguments: Arguments) -> None:
+        await self._accounts.delete(arguments["address"])
+
+    async def _queue_list(self, _arguments: Arguments) -> list[dict[str, Any]]:
+        return [asdict(state) for state in self._queue().list()]
+
+    async def _queue_retry(self, arguments: Arguments) -> None:
+        if not self._queue().retry(arguments["domain"]):
+            raise NotFound("nothing was ever sent to that domain")
+
+    async def _queue_drop(self, arguments: Arguments) -> int:
+        return await self._queue().drop(arguments["domain"])
+
+    def _queue(self) -> Outbox:
+        if self._outbox is None:
+            raise NotFound("the server does not run; the queue is worked on inside it")
+        return self._outbox
