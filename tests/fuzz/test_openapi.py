@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
@@ -28,6 +29,8 @@ from schemathesis.specs.openapi.checks import (
 from tests.kit.json_server import json_server
 
 EXAMPLES = 20
+LONGEST = 8000
+"""Addresses near 8190 bytes are refused before there is a request that could be answered as documented."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -103,6 +106,14 @@ def run(operation: APIOperation, mode: GenerationMode, examples: int, check: Cal
     attempt()
 
 
+def validated(case: Case, response: Response) -> None:
+    """Hold an answer against the document."""
+    if len(response.request.url or "") > LONGEST:
+        assert response.status_code == 400
+        return
+    case.validate_response(response, checks=CHECKS)
+
+
 def test_the_document_is_openapi_3_1(served: Served) -> None:
     document = requests.get(served.url + "/openapi.json", timeout=10).json()
     assert document["openapi"] == "3.1.0"
@@ -116,7 +127,7 @@ def test_no_undocumented_answer(served: Served, mode: GenerationMode) -> None:
         if response.status_code == 401:
             served.login()
             response = case.call(base_url=served.url, headers=served.headers)
-        case.validate_response(response, checks=CHECKS)
+        validated(case, response)
 
     tried = 0
     for operation in operations(served):
@@ -128,7 +139,7 @@ def test_no_undocumented_answer(served: Served, mode: GenerationMode) -> None:
 def test_nothing_without_a_token(served: Served) -> None:
     def check(case: Case) -> None:
         response = case.call(base_url=served.url)
-        case.validate_response(response, checks=CHECKS)
+        validated(case, response)
         assert response.status_code in (400, 401)
 
     for operation in operations(served):
