@@ -2,8 +2,9 @@
 
 ``https://DOMAIN/.well-known/host-meta.json`` may carry a link whose ``rel`` is the namespace of the signed API; its
 ``href`` is the base. A pinned peer is not looked up. Only a valid document without the link, or 404 or 410, means that
-a domain has no signed API. A domain that once had it never falls back to another way because of a time-out, an error
-or a document that lost the link: it waits (or an attacker who can break one fetch could choose the transport).
+a domain has no signed API. A domain that once had it never falls back to another way, or an attacker who can break one
+fetch could choose the transport: where the document cannot be had its last base is used, where the link is gone the
+domain waits.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ log = structlog.get_logger(__name__)
 MIN_TTL: Final = 60.0
 MAX_TTL: Final = 86_400.0
 DEFAULT_TTL: Final = 3600.0
-FAILURE_TTL: Final = 60.0
+FAILURE_TTL: Final = 5.0
+"""Seconds after which a failed look-up is repeated; how often it is tried at all is decided by the back-off."""
 _MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=([0-9]{1,10})(?:$|[,\s])", re.IGNORECASE)
 
 
@@ -113,7 +115,10 @@ class Destinations:
                 await self._store.write(storage.save_base, domain, found.base)
                 self._bases[domain] = found.base
         elif domain in self._bases:
-            found = Destination(Way.UNKNOWN, reason=found.reason or "its signed API is gone")
+            if found.way is Way.UNKNOWN:
+                found, ttl = Destination(Way.SIGNED, self._bases[domain]), FAILURE_TTL
+            else:
+                found = Destination(Way.UNKNOWN, reason="its signed API is gone")
         if len(self._known) > 10_000:
             self._known.clear()
         self._known[domain] = (found, self._clock.monotonic() + ttl)

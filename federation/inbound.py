@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 SUBSCRIPTIONS: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 MAX_PAIRS: Final = 10_000
+REPEATS_KEPT: Final = 30 * 86400.0
+"""Seconds for which ids are kept; longer than any origin may keep a stanza waiting."""
 WAITING_PER_PAIR: Final = 3
 _HEADER: Final = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'>".encode()
 _PLAIN_START: Final = re.compile(rb"<message(?: (?!xmlns)[a-z:]+=(?:'[^'<>&]*'|\"[^\"<>&]*\"))*>")
@@ -170,6 +172,11 @@ class Inbound:
         """What an answer to that origin would say, without taking anything."""
         pair = await self._pair(origin, destination)
         return self._answer(pair.reception, Batch(origin, destination, epoch))
+
+    async def forget(self) -> int:
+        """Forget ids that no origin can send again; call it daily. Returns how many batches."""
+        gone: int = await self._store.write(storage.forget_batches, self._clock.now() - REPEATS_KEPT)
+        return gone
 
     async def close(self) -> None:
         """Stop handling passing stanzas."""

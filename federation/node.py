@@ -11,11 +11,13 @@ from aiohttp import web
 from config.settings import FederationSettings, GroupSettings
 from federation.arrivals import Arrivals
 from federation.destinations import Destinations
+from federation.housekeeping import Housekeeping
 from federation.http.app import FederationApi, Mount
 from federation.http.client import SignedTransport
 from federation.http.fetch import Fetcher
 from federation.http.keys import PeerKeys
 from federation.http.own_keys import OwnKeys
+from federation.http.prover import Prover
 from federation.inbound import Inbound
 from federation.policy import Limits, Pin, Policy
 from federation.sender import Sender
@@ -35,16 +37,19 @@ class FederationNode:
     destinations: Destinations
     sender: Sender
     inbound: Inbound
+    housekeeping: Housekeeping
     wake: bool
 
     async def start(self) -> None:
         """Begin to send what waits."""
         await self.destinations.start()
         self.sender.start(self.wake)
+        self.housekeeping.start()
 
     async def stop(self, deadline: float) -> None:
         """Stop sending; what was under way is sent again after the next start."""
         await self.sender.close()
+        await self.housekeeping.close()
         await self.inbound.close()
 
 
@@ -88,8 +93,8 @@ async def open_federation(
     sender = Sender(outbox, Ways(destinations, transport), policy, limits, clock, settings.concurrency)
     sender.watch(Watcher(presence))
     inbound = Inbound(database, arrivals, own.owner, limits, clock, metrics.federation_event)
-    api = FederationApi(Mount.at(base), own, peers, inbound, policy, limits, clock, sender.heard)
-    return FederationNode(api.routes(), destinations, sender, inbound, settings.wake)
+    api = FederationApi(Mount.at(base), Prover(own, peers, policy, clock), inbound, limits, clock, sender.heard)
+    return FederationNode(api.routes(), destinations, sender, inbound, Housekeeping(inbound, own), settings.wake)
 
 
 def _keys(texts: tuple[str, ...]) -> Mapping[str, bytes]:

@@ -25,6 +25,7 @@ import structlog
 
 from federation.policy import Limits, Policy
 from federation.transport import Delivered, Misnumbered, Parcel, Receipt, Refused, Retry, TooLarge, Ways
+from homeserver.protocol.envelope import MAX_STANZAS
 from homeserver.services.clock import Clock
 from homeserver.services.lanes import Claim, Lane
 from homeserver.services.outbox import Outbox
@@ -114,7 +115,7 @@ class Sender:
 
     def _ended(self, lane: Lane) -> None:
         self._workers.pop(lane, None)
-        if lane.has_work:
+        if lane.can_send:
             self.ready(lane)
 
     async def _work(self, lane: Lane) -> None:
@@ -130,29 +131,35 @@ class Sender:
 
     async def _send_one(self, lane: Lane) -> bool:
         """Send one batch; False when the lane is empty or has to wait."""
-        stanzas = self._most.get(lane, self._limits.batch_stanzas)
-        size = max(1, self._limits.batch_bytes * stanzas // self._limits.batch_stanzas)
-        claim = await self._outbox.claim(lane, stanzas, size)
-        if claim is None:
-            return False
+        most = min(self._limits.batch_stanzas, MAX_STANZAS)
+        stanzas = self._most.get(lane, most)
+        size = max(1, self._limits.batch_bytes * stanzas // most)
         if not self._policy.permits(lane.destination):
             await self._outbox.refuse_all(lane)
             self._wait(lane, "not allowed by policy", None)
             return False
+        claim = await self._outbox.claim(lane, stanzas, size)
+        if claim is None:
+            return False
+        try:
+            receipt = await self._deliver(lane, claim)
+        except Exception:
+            fail_passing(claim)
+            raise
+        return await self._settle(lane, claim, receipt)
+
+    async def _deliver(self, lane: Lane, claim: Claim) -> Receipt:
         transport = await self._ways.choose(lane.destination)
         if isinstance(transport, Retry):
-            receipt: Receipt = transport
-        else:
-            numbering = lane.numbering
-            parcel = Parcel(lane.origin, lane.destination, numbering.epoch, numbering.previous_named, claim)
-            receipt = await transport.deliver(parcel)
-        return await self._settle(lane, claim, receipt)
+            return transport
+        numbering = lane.numbering
+        return await transport.deliver(
+            Parcel(lane.origin, lane.destination, numbering.epoch, numbering.previous_named, claim)
+        )
 
     async def _settle(self, lane: Lane, claim: Claim, receipt: Receipt) -> bool:
         if not isinstance(receipt, Delivered):
-            for one in claim.passing:
-                if one.failed is not None:
-                    one.failed("remote-server-timeout")
+            fail_passing(claim)
         match receipt:
             case Delivered(epoch, accepted, rejected):
                 before = lane.numbering.settled
@@ -237,3 +244,10 @@ class Sender:
     async def _wake_one(self, origin: str, destination: str) -> None:
         if self._policy.permits(destination):
             await self._ways.wake(origin, destination)
+
+
+def fail_passing(claim: Claim) -> None:
+    """Tell whoever waits for an answer to a passing stanza that there will be none."""
+    for one in claim.passing:
+        if one.failed is not None:
+            one.failed("remote-server-timeout")

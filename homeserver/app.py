@@ -1,7 +1,7 @@
 """The composition root: every object of the server, built in order, each from what stands above it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -84,11 +84,10 @@ RESUME_SWEEP: Final = 60.0
 
 
 class Sweeper:
-    """Housekeeping that runs now and then: expired streams and tokens."""
+    """Housekeeping that runs now and then: ``chores`` forget what has expired."""
 
-    def __init__(self, streams: Streams, tokens: Tokens) -> None:
-        self._streams = streams
-        self._tokens = tokens
+    def __init__(self, *chores: Callable[[], Awaitable[object]]) -> None:
+        self._chores = chores
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -101,11 +100,11 @@ class Sweeper:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(RESUME_SWEEP)
-            try:
-                await self._streams.expire()
-                await self._tokens.purge()
-            except Exception:
-                log.exception("housekeeping failed")
+            for chore in self._chores:
+                try:
+                    await chore()
+                except Exception:
+                    log.exception("housekeeping failed")
 
 
 class HttpFace:
@@ -163,7 +162,7 @@ async def build(
     dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
 
-    presence.on_initial.append(lambda session: delivery.arrived(session))
+    presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     stack.push_async_callback(contacts.settle)
@@ -210,13 +209,14 @@ async def build(
         parts.append(node)
 
     gate = Gate(tokens, limits, settings.http.request_bytes)
-    json_messages = Messages(
-        accounts, mailboxes, ClientMessages(database, messaging, clock), Reader(domains), settings.limits.stanza_bytes
-    )
+    client_messages = ClientMessages(database, messaging, clock)
+    json_messages = Messages(accounts, mailboxes, client_messages, Reader(domains), settings.limits.stanza_bytes)
     auth = Auth(accounts, tokens, limits)
     live_services = LiveServices(sessions, delivery, presence, router)
     socket_bounds = SocketBounds(
-        frozenset(settings.http.cors_origins), settings.limits.stanza_bytes, settings.limits.unsent_bytes
+        origins=frozenset(settings.http.cors_origins),
+        unsent_bytes=settings.limits.unsent_bytes,
+        frame_bytes=settings.limits.stanza_bytes,
     )
     live = Live(gate, tokens, json_messages, mailboxes, live_services, limits, socket_bounds)
     endpoints = [auth, json_messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, json_messages)]
@@ -237,12 +237,15 @@ async def build(
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(xmpp, cleartext), settings.limits.stanza_bytes)
     raw_routes += [*live.routes(), *wellknown.routes(), web.get("/xmpp-websocket", websocket.handle)]
-    https = HttpServer(build_http(endpoints, raw_routes, gate, settings.http, hosts, public_url))
+    https = HttpServer(
+        build_http(endpoints, raw_routes, gate, settings.http, hosts, public_url), ending=[live.close_all]
+    )
     for entry in settings.listen:
         if entry.kind == "https":
             listeners.append(Listener(entry, https.connection, certificates, ALPN_HTTP))
     control = Control(settings.data_dir, Operations(accounts, outbox))
-    return [Sweeper(streams, tokens), *parts, HttpFace(https), control, *listeners]
+    chores = (streams.expire, tokens.purge, accounts.purge, client_messages.purge)
+    return [Sweeper(*chores), *parts, HttpFace(https), control, *listeners]
 
 
 class Evictions:

@@ -85,11 +85,20 @@ def build_http(
 
 
 class HttpServer:
-    """Runs an application; `connection` is the protocol factory for the HTTPS listeners."""
+    """Runs an application; `connection` is the protocol factory for the HTTPS listeners.
 
-    def __init__(self, app: web.Application, first_request: float = FIRST_REQUEST) -> None:
+    ``ending`` is called when it stops, before open sockets are waited for.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        first_request: float = FIRST_REQUEST,
+        ending: Sequence[Callable[[], None]] = (),
+    ) -> None:
         self._app = app
         self._first_request = first_request
+        self._ending = tuple(ending)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -107,6 +116,8 @@ class HttpServer:
 
     async def stop(self) -> None:
         """End open requests and sockets."""
+        for end in self._ending:
+            end()
         await self._runner.cleanup()
 
     def connection(self) -> asyncio.Protocol:

@@ -53,7 +53,7 @@ class SocketQuery(msgspec.Struct):
     presence: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SocketBounds:
     """``origins`` are the web pages that may open a socket besides this server's own; sizes are bytes."""
 

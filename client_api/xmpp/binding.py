@@ -36,7 +36,7 @@ from homeserver.protocol.stream_events import (
     TlsRequested,
     VerifierNeeded,
 )
-from homeserver.services.delivery import Delivery
+from homeserver.services.delivery import Delivery, takes
 from homeserver.services.presence import Presence
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import ResumableStream
@@ -243,7 +243,8 @@ class Binding:
         self._attach(connection, session, session.queue, event)
         session.priority = state.priority
         position = max(saved.position, saved.marked_position) if event.h >= saved.marked_sent else saved.position
-        self._delivery.returned(session, position, saved.resource)
+        if takes(session):
+            self._delivery.returned(session, position, saved.resource)
         if state.presence:
             element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))

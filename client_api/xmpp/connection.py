@@ -61,12 +61,12 @@ class Connection:
     """
 
     __slots__ = (
+        "_asked",
         "_binding",
         "_congested",
         "_flushing",
         "_held",
         "_is_lost",
-        "_asked",
         "_loop",
         "_on_closed",
         "_on_known",

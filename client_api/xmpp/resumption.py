@@ -70,6 +70,7 @@ class Resumption:
             now,
             now + self.seconds,
         )
+        session.kept = session.wishes()
         await self._streams.add(row)
         session.stream = stream
         session.position = position
@@ -94,8 +95,9 @@ class Resumption:
         self._live[stream] = session
 
     def changed(self, session: XmppSession) -> None:
-        """The session's presence or wishes changed; the row follows with the next commit."""
-        if session.stream is not None:
+        """If the session's presence or wishes are not what its row says, the row follows with the next commit."""
+        if session.stream is not None and session.kept != session.wishes():
+            session.kept = session.wishes()
             self._streams.keep(session.stream, self._state(session), self._clock.now() + self.seconds)
 
     def handled(self, session: XmppSession) -> None:
@@ -122,6 +124,7 @@ class Resumption:
         if session.stream is None or farewell:
             self.end(session)
             return
+        session.kept = None  # the row's term begins anew
         self.changed(session)
         self._away[session] = asyncio.get_running_loop().call_later(self.seconds, self.end, session)
 
@@ -151,6 +154,7 @@ class Resumption:
 
     def sleep(self, session: XmppSession) -> None:
         """The process ends: the row stays, and with it the session."""
+        session.kept = None
         self.changed(session)
 
     def stop(self) -> None:

@@ -7,11 +7,10 @@ is given, and a new connection of the same account takes it over. Without resump
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from homeserver.protocol.sm import SentItem, SentQueue
-
 from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Relation, Stored
 from homeserver.protocol.jid import JID
+from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stanza import Stanza
 from homeserver.services.delivery import Delivery
 from homeserver.services.presence import Presence
@@ -54,12 +53,13 @@ class XmppSession:
         "_ended",
         "_given",
         "_mark",
-        "_read",
         "_presence",
+        "_read",
         "_written",
         "account",
         "device",
         "jid",
+        "kept",
         "lang",
         "link",
         "owner",
@@ -92,6 +92,7 @@ class XmppSession:
         self.link: Link | None = None
         self.stream: str | None = None
         self.received = 0
+        self.kept: tuple[object, ...] | None = None
         self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
@@ -150,6 +151,10 @@ class XmppSession:
             self.link.end(condition, text)
         else:
             self._ended(self)
+
+    def wishes(self) -> tuple[object, ...]:
+        """What a later process must know of it; compared with ``kept``, what the row says."""
+        return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 

@@ -8,14 +8,13 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from homeserver.protocol.stream_events import AckReceived, StanzaReceived
-
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.errors import RateLimited, ResourceConstraint
 from homeserver.domain.messages import Stored
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import IQ, MESSAGE, Stanza, StanzaError, error_reply
+from homeserver.protocol.stream_events import AckReceived, StanzaReceived
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.errors import stanza_error
@@ -89,9 +88,10 @@ class Stanzas:
         await waiting
         self._done(connection, session, position)
 
-    @staticmethod
-    def _done(connection: "Connection", session: XmppSession, position: int) -> None:
+    def _done(self, connection: "Connection", session: XmppSession, position: int) -> None:
         session.received = position
+        if session.stream is not None:
+            self._resumption.changed(session)
         connection.stream.handled(position)
 
     def _stored(

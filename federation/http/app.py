@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
-from federation.http.keys import KnownKey, PeerKeys
-from federation.http.own_keys import DOCUMENT_TTL, OwnKeys
-from federation.inbound import Inbound, Origin
-from federation.policy import Limits, Policy
+from federation.http.own_keys import DOCUMENT_TTL
+from federation.http.prover import Proven, Prover
+from federation.inbound import Inbound
+from federation.policy import Limits
 from homeserver.protocol import envelope, problems
 from homeserver.protocol.envelope import EnvelopeRefused
-from homeserver.protocol.jid import InvalidJID, ascii_domain, prepare_domain
+from homeserver.protocol.jid import InvalidJID, prepare_domain
 from homeserver.protocol.problems import Refusal
 from homeserver.protocol.signing import RequestSignature, SignatureRefused, read_request, sign_answer
 from homeserver.services.clock import Clock
@@ -52,32 +52,22 @@ class Mount:
         return Mount(public.rstrip("/"), urlsplit(public).path.rstrip("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Proven:
-    origin: Origin
-    destination: str
-    signature: RequestSignature
-
-
 class FederationApi:
     """The endpoints; `routes` gives them to the HTTP listener, which must not inflate bodies (``auto_decompress``)."""
 
     def __init__(
         self,
         mount: Mount,
-        own: OwnKeys,
-        peers: PeerKeys,
+        prover: Prover,
         inbound: Inbound,
-        policy: Policy,
         limits: Limits,
         clock: Clock,
         heard: Heard,
     ) -> None:
         self._mount = mount
-        self._own = own
-        self._peers = peers
+        self._prover = prover
+        self._own = prover.own
         self._inbound = inbound
-        self._policy = policy
         self._limits = limits
         self._clock = clock
         self._heard = heard
@@ -109,7 +99,7 @@ class FederationApi:
     async def wake(self, request: web.Request) -> web.Response:
         """``POST BASE/wake``: the origin is there again."""
 
-        async def handle(proven: _Proven) -> tuple[int, bytes]:
+        async def handle(proven: Proven) -> tuple[int, bytes]:
             proven.signature.check_body(await self._body(request))
             pair = (proven.destination, proven.origin.domain)
             now = self._clock.monotonic()
@@ -123,7 +113,7 @@ class FederationApi:
     async def transaction(self, request: web.Request) -> web.Response:
         """``PUT BASE/transactions/{origin}/{n}``: a batch of stanzas."""
 
-        async def handle(proven: _Proven) -> tuple[int, bytes]:
+        async def handle(proven: Proven) -> tuple[int, bytes]:
             number = self._number(request, proven)
             signature = proven.signature
             if signature.digest is None or signature.content_type != envelope.CONTENT_TYPE:
@@ -146,14 +136,14 @@ class FederationApi:
     # --- checks -----------------------------------------------------------------------------------------------------
 
     async def _answered(
-        self, request: web.Request, handle: Callable[[_Proven], Awaitable[tuple[int, bytes]]]
+        self, request: web.Request, handle: Callable[[Proven], Awaitable[tuple[int, bytes]]]
     ) -> web.Response:
         signature: RequestSignature | None = None
         media = envelope.CONTENT_TYPE
         try:
             target = self._target(request)
             signature = read_request(request.method, target, request.raw_headers)
-            status, body = await handle(await self._prove(signature))
+            status, body = await handle(await self._prover.prove(signature))
         except SignatureRefused as error:
             log.warning("request of a peer is not proven", reason=str(error), peer=signature and signature.origin[:255])
             status, body, media = 401, Refusal(problems.UNAUTHORIZED).body(), problems.CONTENT_TYPE
@@ -170,51 +160,19 @@ class FederationApi:
         headers = {"Content-Type": media} if body else {}
         if status in (429, 503):
             headers["Retry-After"] = "5"
-        owner = None if signature is None else self._owner(signature.destination)
+        owner = None if signature is None else self._prover.owner(signature.destination)
         if owner is not None and signature is not None:
             key, target = self._own.signing_key(owner), self._target(request)
             now = int(self._clock.now())
             headers |= sign_answer(key, status, body, request.method, target, signature.text, now).headers
         return web.Response(status=status, body=body, headers=headers)
 
-    async def _prove(self, signature: RequestSignature) -> _Proven:
-        """Who sent it. Raises `SignatureRefused` or `Refusal`."""
-        destination = self._owner(signature.destination)
-        if destination is None:
-            raise Refusal(problems.UNKNOWN_DESTINATION, "that domain is not served here")
-        signature.check_time(self._clock.now())
-        try:
-            origin = prepare_domain(signature.origin)
-        except InvalidJID as error:
-            raise SignatureRefused("the origin is not a domain") from error
-        if ascii_domain(origin) != signature.origin or self._own.owner(origin) is not None:
-            raise SignatureRefused("the origin is not written as it must be, or is one of ours")
-        if not self._policy.permits(origin):
-            raise Refusal(problems.POLICY, "this server does not exchange stanzas with yours")
-        key = await self._key(origin, signature)
-        signature.verify(key.public)
-        return _Proven(Origin(origin, key.names), destination, signature)
-
-    async def _key(self, origin: str, signature: RequestSignature) -> KnownKey:
-        key = self._peers.peek(origin, signature.key_id) or await self._peers.find(origin, signature.key_id)
-        if key is None or not key.in_use(signature.created):
-            raise SignatureRefused("unknown key, or not in use")
-        if key.domain != origin:
-            raise SignatureRefused("the key is of another domain")
-        return key
-
-    def _owner(self, name: str) -> str | None:
-        try:
-            return self._own.owner(prepare_domain(name))
-        except InvalidJID:
-            return None
-
     def _target(self, request: web.Request) -> str:
         # The part behind our mount point as it was sent; scheme and host only as the configuration has them.
         raw = request.raw_path
         return self._mount.public + raw[len(self._mount.path) :]
 
-    def _number(self, request: web.Request, proven: _Proven) -> int:
+    def _number(self, request: web.Request, proven: Proven) -> int:
         if request.match_info["origin"] != proven.signature.origin:
             raise Refusal(problems.BAD_REQUEST, "the path names another origin than the headers")
         text = request.match_info["n"]
@@ -222,7 +180,7 @@ class FederationApi:
             raise Refusal(problems.BAD_REQUEST, "n is not a transaction number")
         return int(text)
 
-    async def _check_number(self, proven: _Proven, number: int, epoch: str) -> None:
+    async def _check_number(self, proven: Proven, number: int, epoch: str) -> None:
         pair = (proven.origin.domain, proven.destination)
         last = self._last.get(pair, 0)
         if number <= last:

@@ -95,7 +95,7 @@ class SignedTransport:
         try:
             answer = read_answer(fetched.status, fetched.headers, fetched.body, method, url, request.signature)
             answer.check_time(self._clock.now())
-            key = await self._peers.find(destination, answer.key_id)
+            key = await self._peers.find(destination, answer.key_id, ours=True)
             if key is None or not key.in_use(answer.created):
                 raise SignatureRefused("unknown key")
             answer.verify(key.public)

@@ -26,6 +26,7 @@ from homeserver.storage.peers import PeerDocument, PeerKey
 log = structlog.get_logger(__name__)
 
 MAX_DOMAINS: Final = 10_000
+AFTER_FAILURE: Final = 1.0
 Count = Callable[[str], None]
 """Counts an event under its name."""
 
@@ -51,6 +52,7 @@ class _Cached:
     expires: float
     stale_after: float
     fetched: float
+    failed: bool = False
 
 
 class PeerKeys:
@@ -91,13 +93,18 @@ class PeerKeys:
             return None
         return cached.keys.get(key_id)
 
-    async def find(self, domain: str, key_id: str) -> KnownKey | None:
-        """The key of ``domain`` with that id, fetched if need be: one fetch at a time and one a minute per domain."""
+    async def find(self, domain: str, key_id: str, ours: bool = False) -> KnownKey | None:
+        """The key of ``domain`` with that id, fetched if need be: one fetch at a time and one a minute per domain.
+
+        ``ours``: it is for the answer to a request of ours. A stranger cannot make us ask that, so a fetch that failed
+        is repeated sooner.
+        """
         found = self.peek(domain, key_id)
         if found is not None or domain in self._pinned:
             return found
         cached = self._cache.get(domain)
-        if cached is None or cached.fetched + MIN_TTL <= self._clock.monotonic():
+        pause = AFTER_FAILURE if cached is not None and cached.failed and ours else MIN_TTL
+        if cached is None or cached.fetched + pause <= self._clock.monotonic():
             task = self._running.get(domain)
             if task is None:
                 task = self._running[domain] = asyncio.create_task(self._refresh(domain))
@@ -159,12 +166,13 @@ class PeerKeys:
         cached = self._cache.get(domain)
         if cached is not None:
             cached.fetched = now
+            cached.failed = True
             cached.expires = min(cached.stale_after, now + MIN_TTL)
         elif remembered is not None and remembered.keys:
             keys = _known(remembered, domain)
-            self._put(domain, _Cached(keys, now + MIN_TTL, now + MAX_TTL, now))
+            self._put(domain, _Cached(keys, now + MIN_TTL, now + MAX_TTL, now, failed=True))
         else:
-            self._put(domain, _Cached({}, now + MIN_TTL, now + MIN_TTL, now))
+            self._put(domain, _Cached({}, now + MIN_TTL, now + MIN_TTL, now, failed=True))
 
     def _put(self, domain: str, cached: _Cached) -> None:
         if len(self._cache) >= MAX_DOMAINS:

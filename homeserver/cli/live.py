@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
+import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,8 +52,7 @@ async def _live(url: str, base: str, login: dict[str, str], ca: Path | None) -> 
 async def _send_lines(socket: aiohttp.ClientWebSocketResponse) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    number = 0
     while line := (await reader.readline()).decode(errors="replace").strip():
         to, _, text = line.partition(" ")
-        number += 1
-        await socket.send_str(json.dumps({"type": "send", "client_id": f"line-{number}", "to": to, "text": text}))
+        frame = {"type": "send", "client_id": uuid.uuid4().hex, "to": to, "text": text}
+        await socket.send_str(json.dumps(frame))

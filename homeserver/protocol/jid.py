@@ -61,7 +61,9 @@ def prepare_domain(text: str) -> str:
     if _PLAIN_DOMAIN.match(lowered) and "xn--" not in lowered:
         return lowered
     try:
-        return _bounded(idna.decode(lowered, uts46=True))
+        decoded = idna.decode(lowered, uts46=True)
+        idna.encode(decoded)  # refuses what no DNS name could be: labels too long, characters of no host name
+        return _bounded(decoded)
     except (idna.IDNAError, UnicodeError) as error:
         raise InvalidJID(f"domainpart not allowed: {error}") from error
 

@@ -20,8 +20,9 @@ The raw bytes of a stanza accompany the element only where they may be relayed b
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from xml.etree.ElementTree import ParseError, XMLParser, XMLPullParser
+from xml.etree.ElementTree import ParseError
 
+from homeserver.protocol import element_builder
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.document import parse_document
 from homeserver.protocol.stream_header import TAG, read_header
@@ -43,7 +44,8 @@ _MESSAGE: Final = "{" + ns.CLIENT + "}message"
 _SPACE: Final = b" \t\r\n"
 _MESSAGE_END: Final = b"</message>"
 _GT: Final = 0x3E
-_STANZA_END: Final = re.compile(rb"</(?:message|iq|presence)>|/>")
+_STANZA_END: Final = re.compile(rb"</[^<>]*>|/>")
+_OTHER_MARKUP: Final = re.compile(rb"<[!?]")
 _PLAIN_START: Final = re.compile(rb"""<message(?:[ \t\r\n]+(?!xmlns)[a-z:]+=(?:'[^'<>]*'|"[^"<>]*"))*[ \t\r\n]*>""")
 _COMMON_HEADER: Final = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'>".encode()
 _ODD_TAG_BYTES: Final = 4096
@@ -53,19 +55,12 @@ _ODD_TAG_FEEDS: Final = 256
 class StreamParser:
     """Reads one XML stream. Not reusable after an `XmlFault` or a `StreamEnd`; for a restarted stream make another."""
 
+    # fmt: off
     __slots__ = (
-        "_buffer",
-        "_events",
-        "_fed",
-        "_feed",
-        "_header",
-        "_odd",
-        "_root",
-        "_slack",
-        "_spliceable",
-        "_total",
+        "_buffer", "_ended", "_events", "_fed", "_feed", "_header", "_odd", "_root", "_slack", "_spliceable", "_total",
         "limits",
     )
+    # fmt: on
 
     def __init__(self, limits: XmlLimits) -> None:
         self.limits = limits
@@ -76,12 +71,13 @@ class StreamParser:
         self._slack = 0  # at most so many of them belong to earlier stanzas
         self._total = 0  # bytes seen by the present parser
         self._odd = 0
+        self._ended = False
         self._feed: Callable[[bytes], None] | None = None
         self._events: list[Any] = []
         self._root: Element | None = None
 
     def feed(self, data: bytes) -> list[Item]:
-        """Parse ``data`` and return what it completed, in order.
+        """Parse ``data`` and return what it completed, in order. What follows the end of the stream is ignored.
 
         An element comes with raw bytes only if it is a message without ``from`` and ``xmlns`` attributes that uses
         no prefix bound outside it and no CDATA: ``<message`` + more attributes + ``raw[8:]`` is then well-formed
@@ -93,8 +89,10 @@ class StreamParser:
         try:
             if self._header is None and data:
                 data = self._read_header(data, items)
+            if self._ended:
+                return items
             start, end = 0, len(data)
-            while start < end:
+            while start < end and not self._ended:
                 cut = data.find(_MESSAGE_END, start) + 10
                 if cut < 10:
                     self._take(data[start:] if start else data, False, items)
@@ -107,9 +105,12 @@ class StreamParser:
                 start = cut
         except XmlFault as fault:
             fault.items = items
-            raise
+            if not self._ended:
+                raise
         except (ParseError, UnicodeError, ValueError) as error:
-            raise self._fault(error, items) from error
+            refused = self._fault(error, items)
+            if not self._ended:
+                raise refused from error
         return items
 
     def _fault(self, error: Exception, items: list[Item]) -> XmlFault:
@@ -179,7 +180,7 @@ class StreamParser:
         """Make a parser and show it the header, so that prefixes and the closing tag have their meaning."""
         assert self._header is not None
         self._events = []
-        feed, self._root = _builder(self._header, self._events)
+        feed, self._root = element_builder.builder(self._header, self._events)
         self._feed = feed
         self._total = 0
         self._odd = 0
@@ -203,13 +204,13 @@ class StreamParser:
             and size <= 5 * limits.max_attributes  # too short for more: an attribute takes six bytes
             and len(events) <= limits.max_depth
         ):
-            for kind, _ in events:
-                if kind != "end":
-                    raise XmlFault("restricted-xml", "comments and processing instructions are not allowed")
+            is_plain = _OTHER_MARKUP.search(piece) is None
+            if not is_plain and any(kind != "end" for kind, _ in events):
+                raise XmlFault("restricted-xml", "comments and processing instructions are not allowed")
             node = root[0]
             events.clear()
             del root[0]
-            items.append((node, piece if self._spliceable and _may_splice(node, piece) else None))
+            items.append((node, piece if is_plain and self._spliceable and _may_splice(node, piece) else None))
             if self._total > limits.renew_after_bytes:
                 self._drop()
         elif self._finish(piece, items):
@@ -256,12 +257,14 @@ class StreamParser:
     def _drain(self, buffer: bytearray, items: list[Item]) -> None:
         """Feed the buffer up to the end of its last complete tag."""
         end = buffer.rfind(b">", self._fed) + 1
-        if not end:
-            return
-        last = buffer.rfind(b"<", 0, end)
-        tag = TAG.match(buffer, last, end)
+        last, tag = -1, None
+        while end and tag is None:
+            last = buffer.rfind(b"<", 0, end)
+            tag = TAG.match(buffer, last, end)
+            if tag is None:  # ``>`` within an attribute: what stands before that tag may be complete
+                self._count_odd(end - last)
+                end = buffer.rfind(b">", self._fed, max(last, self._fed)) + 1
         if tag is None:
-            self._count_odd(end - last)
             return
         if not self._fed:
             _refuse_markup(buffer)
@@ -327,6 +330,7 @@ class StreamParser:
             if len(root):
                 _refuse_text(root[-1])
             items.append(StreamEnd())
+            self._ended = True
         if len(root) > done:
             if done:
                 _refuse_text(root[done - 1])
@@ -334,7 +338,8 @@ class StreamParser:
                 raise XmlFault("bad-format", "stream header within the stream")
         if not done and not closed:
             return False
-        if done == 1 and len(root) == 1 and not closed and whole and self._spliceable and _may_splice(root[0], whole):
+        is_one = done == 1 and len(root) == 1 and not closed
+        if is_one and whole and self._spliceable and not _OTHER_MARKUP.search(whole) and _may_splice(root[0], whole):
             items[-1] = (root[0], whole)
         del root[:done]
         return len(root) == 0
@@ -382,7 +387,7 @@ def _refuse_text(before: Element) -> None:
 def _may_splice(node: Element, raw: bytes) -> bool:
     """Whether ``raw``, from which exactly ``node`` was read, keeps its meaning in another jabber:client stream.
 
-    It ends with ``</message>``, so it begins with ``<message``.
+    It ends with ``</message>``: a tag, as no other markup than tags is in it; so it begins with ``<message``.
     A default namespace may be declared on the start tag only in a spelling that the search would see, or one with a
     character reference: then the start tag is looked at as a whole.
     """
@@ -391,31 +396,5 @@ def _may_splice(node: Element, raw: bytes) -> bool:
         and node.get("from") is None
         and b"jabber:client" not in raw
         and b"stream:" not in raw
-        and (b"!" not in raw or b"<![CDATA[" not in raw)
         and (b"&" not in raw or _PLAIN_START.match(raw) is not None)
     )
-
-
-def _builder(header: bytes, events: list[Any]) -> tuple[Callable[[bytes], None], Element]:
-    """A parser that has read ``header`` and reports ends, comments and instructions to ``events``; and the root."""
-    parser: Any = XMLParser(encoding="utf-8")  # noqa: S314
-    if hasattr(parser, "_setevents"):
-        started: list[Any] = []
-        parser._setevents(started, ("start",))
-        parser.feed(header)
-        parser._setevents(events, ("end", "comment", "pi"))
-        return parser.feed, started[0][1]
-    return _public_builder(header, events)
-
-
-def _public_builder(header: bytes, events: list[Any]) -> tuple[Callable[[bytes], None], Element]:
-    """The same over the public interface, for an interpreter without the private one; 1 us slower per stanza."""
-    puller: Any = XMLPullParser(events=("start", "end", "comment", "pi"))
-    puller.feed(header)
-    root: Element = next(iter(puller.read_events()))[1]
-
-    def feed(data: bytes) -> None:
-        puller.feed(data)
-        events.extend(event for event in puller.read_events() if event[0] != "start")
-
-    return feed, root

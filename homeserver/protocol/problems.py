@@ -55,7 +55,9 @@ class Problem(msgspec.Struct, omit_defaults=True):
     @property
     def name(self) -> str:
         """The type without its prefix, "" where it is of another kind."""
-        return self.type[len(ns.PARLEY_FEDERATION_PROBLEM) :] if self.type.startswith(ns.PARLEY_PROBLEM) else ""
+        return (
+            self.type[len(ns.PARLEY_FEDERATION_PROBLEM) :] if self.type.startswith(ns.PARLEY_FEDERATION_PROBLEM) else ""
+        )
 
 
 @dataclass(slots=True)

@@ -226,6 +226,10 @@ class Accounts:
         )
         return Invite(token, wanted, expires)
 
+    async def purge(self) -> None:
+        """Forget invitations that are over; to be called now and then."""
+        await self._database.write(storage.drop_invitations, self._clock.now())
+
     # --- proving ----------------------------------------------------------------------------------------------------
 
     async def verifier(self, bare: str, mechanism: str) -> Verifier:

@@ -43,6 +43,21 @@ class Claim:
     passing: list[Passing]
 
 
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What an operator sees of one destination. Times are seconds since the epoch, None where there is none."""
+
+    origin: str
+    destination: str
+    waiting: int
+    in_doubt: int
+    failures: int
+    waiting_since: float | None
+    next_try: float | None
+    last_error: str | None
+    last_heard: float | None
+
+
 class Lane:
     """The queue of one (hosted domain, peer domain).
 
@@ -58,6 +73,7 @@ class Lane:
         "committed",
         "complete",
         "destination",
+        "failed_at",
         "failures",
         "heard_at",
         "id",
@@ -103,10 +119,30 @@ class Lane:
         self.unreachable = False
         self.stored = True
         self.unsaved = False
+        self.failed_at = 0.0
 
     @property
     def has_work(self) -> bool:
         return self.backlog > 0 or bool(self.passing)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether the next request would carry something; what passes may have to wait for a commit under way."""
+        return bool(self.rows) or not self.complete or bool(self.passing and self.passing[0].barrier <= self.committed)
+
+    def state(self) -> QueueState:
+        """For operators."""
+        return QueueState(
+            origin=self.origin,
+            destination=self.destination,
+            waiting=self.backlog,
+            in_doubt=self.numbering.in_doubt,
+            failures=self.failures,
+            waiting_since=self.waiting_since,
+            next_try=self.retry_at or None,
+            last_error=self.last_error,
+            last_heard=self.heard_at or None,
+        )
 
     def entered(self, row: OutboxRow, payload: bytes) -> None:
         """Take a row whose commit is through; ``payload`` is its stanza, wherever it is stored."""
@@ -119,6 +155,10 @@ class Lane:
             return
         self.rows.append(row if row.payload is not None else row._replace(payload=payload))
         self.window_bytes += len(payload)
+
+    def lost(self, row: OutboxRow) -> None:
+        """The commit of a row failed; what passes no longer waits for it."""
+        self.committed = max(self.committed, row.id)
 
     def last_loaded(self) -> int:
         """The id after which the window goes on."""

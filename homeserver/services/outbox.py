@@ -12,19 +12,18 @@ delivered; ``remote-server-timeout`` if it was, so it may have been.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from homeserver.domain.federation import Numbering
-from homeserver.domain.messages import Then
 from homeserver.services.clock import Clock
-from homeserver.services.lanes import WINDOW_ROWS, Claim, Failed, Lane, Passing
-from homeserver.services.store import Store
-from homeserver.services.returns import FORBIDDEN, MAYBE_DELIVERED, NOT_DELIVERED, UNREADABLE, Returns, returned_stanza
+from homeserver.services.lanes import WINDOW_ROWS, Claim, Failed, Lane, Passing, QueueState
+from homeserver.services.returns import FORBIDDEN, MAYBE_DELIVERED, UNREADABLE, Returns, errors_for, honest_condition
+from homeserver.services.store import Store, resolving
 from homeserver.storage import outbox as storage
 from homeserver.storage.outbox import DestinationRow, OutboxRow
 
@@ -32,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 EXPIRY_PAGE: Final = 500
 HEARD_RESOLUTION: Final = 3600.0
+MAX_LIFETIME: Final = 28 * 86400.0
+"""Peers remember ids for two days longer than this; a stanza that waits longer could be taken twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,6 @@ class Patience:
     lifetime: float = 7 * 86400.0
     backoff_min: float = 1.0
     backoff_max: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """What an operator sees of one destination. Times are seconds since the epoch, None where there is none."""
-
-    origin: str
-    destination: str
-    waiting: int
-    in_doubt: int
-    failures: int
-    waiting_since: float | None
-    next_try: float | None
-    last_error: str | None
-    last_heard: float | None
 
 
 class Outbox:
@@ -139,7 +125,9 @@ class Outbox:
         def then(error: BaseException | None) -> None:
             if error is None:
                 lane.entered(row, payload)
-                self._ready(lane)
+            else:
+                lane.lost(row)
+            self._ready(lane)
 
         commit.follow(then)
 
@@ -203,7 +191,8 @@ class Outbox:
         lost = [row for number, row in enumerate(gone, first) if number in rejected]
         if lost:
             log.error("peer rejected stanzas", destination=lane.destination, reasons=sorted(set(rejected.values())))
-            await self._return(lane, lost, lambda _: UNREADABLE)
+            for error in await errors_for(self._returns, lost, lane.destination, lambda _: UNREADABLE):
+                self._returns.returned(error)
         return True
 
     async def misnumbered(self, lane: Lane) -> None:
@@ -229,6 +218,7 @@ class Outbox:
         wait = min(self.patience.backoff_max, self.patience.backoff_min * 2.0 ** min(lane.failures, 40))
         wait *= 0.75 + 0.5 * self._jitter.random()
         lane.failures += 1
+        lane.failed_at = now
         lane.retry_at = now + max(wait, min(retry_after or 0.0, self.patience.backoff_max))
         lane.last_error = reason
         if lane.waiting_since is None:
@@ -253,7 +243,8 @@ class Outbox:
         waited = lane.retry_at > self._clock.now()
         if self._clock.now() - lane.heard_at > HEARD_RESOLUTION or waited:
             lane.heard_at = self._clock.now()
-            lane.retry_at = 0.0
+            # A peer that talks to us all the time but cannot be reached must not make us knock all the time.
+            lane.retry_at = lane.failed_at + min(1.0, self.patience.backoff_min)
             self._save_wait(lane)
         if waited:
             self._ready(lane)
@@ -262,7 +253,7 @@ class Outbox:
 
     async def expire(self) -> int:
         """Return what waited longer than the lifetime to its senders; call it now and then. Returns how many."""
-        cutoff = self._clock.now() - self.patience.lifetime
+        cutoff = self._clock.now() - min(self.patience.lifetime, MAX_LIFETIME)
         count = 0
         for lane in self.lanes():
             if not lane.backlog or (lane.rows and lane.rows[0].created >= cutoff):
@@ -273,8 +264,9 @@ class Outbox:
                     overdue = [row for row in rows if row.created < cutoff and row.void is None]
                     if not overdue:
                         break
-                    await self._give_up(lane, overdue, "expired", lane_condition(lane.sent_id))
+                    await self._give_up(lane, overdue, "expired", honest_condition(lane.sent_id))
                     count += len(overdue)
+        self._tidy()
         if count:
             log.warning("messages expired", count=count)
         return count
@@ -289,7 +281,7 @@ class Outbox:
                     after = rows[-1].id
                     chosen = [row for row in rows if row.void is None and (ids is None or row.id in ids)]
                     if chosen:
-                        await self._give_up(lane, chosen, "dropped", lane_condition(lane.sent_id))
+                        await self._give_up(lane, chosen, "dropped", honest_condition(lane.sent_id))
                         count += len(chosen)
         return count
 
@@ -303,21 +295,7 @@ class Outbox:
 
     def list(self) -> "Sequence[QueueState]":
         """Every destination where something waits or failed."""
-        return [
-            QueueState(
-                origin=lane.origin,
-                destination=lane.destination,
-                waiting=lane.backlog,
-                in_doubt=lane.numbering.in_doubt,
-                failures=lane.failures,
-                waiting_since=lane.waiting_since,
-                next_try=lane.retry_at or None,
-                last_error=lane.last_error,
-                last_heard=lane.heard_at or None,
-            )
-            for lane in self._lanes.values()
-            if lane.backlog or lane.failures
-        ]
+        return [lane.state() for lane in self._lanes.values() if lane.backlog or lane.failures]
 
     async def waiting(self, destination: str, after: int, limit: int) -> "Sequence[OutboxRow]":
         """Rows that wait for ``destination``, oldest first."""
@@ -326,33 +304,28 @@ class Outbox:
             found += await self._store.read(storage.page, lane.id, max(after, lane.settled_id), limit)
         return found[:limit]
 
+    def _tidy(self) -> None:
+        """Forget lanes that never had a durable row and have nothing to do."""
+        now = self._clock.now()
+        for key, lane in list(self._lanes.items()):
+            if not lane.stored and not lane.passing and not lane.turn.locked() and lane.retry_at <= now:
+                del self._lanes[key]
+
     def _of(self, destination: str) -> "Sequence[Lane]":
         return [lane for lane in self._lanes.values() if lane.destination == destination]
 
     async def _give_up(
         self, lane: Lane, rows: "Sequence[OutboxRow]", reason: str, condition: Callable[[OutboxRow], str]
     ) -> None:
-        errors = await self._prepare_return(lane, rows, condition)
+        errors = await errors_for(self._returns, rows, lane.destination, condition)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ids = [row.id for row in rows]
-        self._store.commit.also(storage.remove, lane.id, ids, lane.assigned_id, reason, then=_resolve(done))
+        self._store.commit.also(storage.remove, lane.id, ids, lane.assigned_id, reason, then=resolving(done))
         for error in errors:
             self._returns.returned(error)
         await done
         lane.backlog = max(0, lane.backlog - sum(1 for row in ids if row > lane.assigned_id))
         lane.forget_window()
-
-    async def _return(self, lane: Lane, rows: "Sequence[OutboxRow]", condition: Callable[[OutboxRow], str]) -> None:
-        for error in await self._prepare_return(lane, rows, condition):
-            self._returns.returned(error)
-
-    async def _prepare_return(
-        self, lane: Lane, rows: "Sequence[OutboxRow]", condition: Callable[[OutboxRow], str]
-    ) -> "Sequence[Any]":
-        made = [returned_stanza(row.payload, lane.destination, condition(row)) for row in rows if row.payload]
-        errors = [error for error in made if error is not None]
-        await self._returns.prepare(sorted({error.to.bare for error in errors if error.to is not None}))
-        return errors
 
     # --- storing ----------------------------------------------------------------------------------------------------
 
@@ -379,7 +352,7 @@ class Outbox:
             lane.assigned_id,
             lane.sent_id,
             settled,
-            then=_resolve(done),
+            then=resolving(done),
         )
         await done
         lane.unsaved = lane.unsaved and lane.settled_id != settled
@@ -395,20 +368,3 @@ class Outbox:
                 lane.last_error,
                 lane.heard_at,
             )
-
-
-def lane_condition(sent_id: int) -> Callable[[OutboxRow], str]:
-    """What to tell the sender of a row, given the last id that was ever in a request."""
-    return lambda row: MAYBE_DELIVERED if row.id <= sent_id else NOT_DELIVERED
-
-
-def _resolve(done: "asyncio.Future[None]") -> Then:
-    def then(error: BaseException | None, /) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    return then

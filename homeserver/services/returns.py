@@ -1,6 +1,6 @@
 """Error stanzas for messages that came back from the queue to another server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from homeserver.protocol import namespaces as ns
@@ -8,6 +8,7 @@ from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.parser import StreamEnd, StreamHeader, StreamParser, XmlFault, XmlLimits
 from homeserver.protocol.stanza import MESSAGE, Stanza, StanzaError
 from homeserver.protocol.xml import Element
+from homeserver.storage.outbox import OutboxRow
 
 NOT_DELIVERED: Final = "remote-server-not-found"
 MAYBE_DELIVERED: Final = "remote-server-timeout"
@@ -58,3 +59,18 @@ def returned_stanza(payload: bytes, peer: str, condition: str) -> Stanza | None:
         made.extend(original)
     made.append(StanzaError(condition, text=TEXTS[condition].format(peer)).to_element())
     return Stanza(made, to, sender)
+
+
+async def errors_for(
+    returns: Returns, rows: Sequence[OutboxRow], peer: str, condition: Callable[[OutboxRow], str]
+) -> list[Stanza]:
+    """The errors for rows that come back, their recipients prepared for `Returns.returned`."""
+    made = [returned_stanza(row.payload, peer, condition(row)) for row in rows if row.payload]
+    errors = [error for error in made if error is not None]
+    await returns.prepare(sorted({error.to.bare for error in errors if error.to is not None}))
+    return errors
+
+
+def honest_condition(sent_id: int) -> Callable[[OutboxRow], str]:
+    """What to tell the sender of a row, given the last row id that was ever in a request."""
+    return lambda row: MAYBE_DELIVERED if row.id <= sent_id else NOT_DELIVERED

@@ -1,5 +1,6 @@
 """The part of the database that a service needs which queues work into the open batch."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -21,3 +22,17 @@ class Store(Protocol):
     def commit(self) -> Commit: ...
     def read(self, function: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]: ...
     def write(self, function: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]: ...
+
+
+def resolving(done: "asyncio.Future[None]") -> Then:
+    """A callback for the group commit that settles ``done``."""
+
+    def then(error: BaseException | None, /) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    return then

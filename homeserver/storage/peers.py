@@ -101,6 +101,7 @@ def forget_batches(connection: Connection, before: float) -> int:
             peer_state.c.destination == peer_batch.c.destination,
             peer_state.c.epoch == peer_batch.c.epoch,
         )
+        .correlate(peer_batch)
         .scalar_subquery()
     )
     return connection.execute(

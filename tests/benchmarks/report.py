@@ -32,6 +32,7 @@ _LABELS = {
     "page_p99_ms_large": ("page p99 ms, large archive", "{:.2f}"),
     "growth": ("CPU large / CPU small", "{:.2f}"),
     "seconds": ("seconds to the first login", "{:.3f}"),
+    "start_cpu_s": ("server CPU s until then", "{:.2f}"),
     "generator_us": ("generator CPU us / message", "{:.1f}"),
     "generator_share": ("generator share of a core", "{:.2f}"),
 }

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.servers import Rig, ServerFailure
 from tests.benchmarks.wire import Account, Connection, LoginError
 
@@ -196,10 +197,11 @@ def start(kind: RigKind, scale: Scale) -> Figures:
                 else:
                     break
             seconds = time.perf_counter() - begin
+            cpu = cpu_seconds(rig.pids)
             connection.close()
         finally:
             rig.stop()
-    return {"seconds": seconds}
+    return {"seconds": seconds, "start_cpu_s": cpu}
 
 
 WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {

@@ -115,6 +115,25 @@ async def test_r06_after_a_kill_at_most_the_last_comes_again_with_its_id(make_no
     assert len(repeated) <= 1, "only what was sent after the row was last written"
 
 
+async def test_r06_session_that_was_not_available_gets_what_waits_when_it_is(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, bob = clients(node)
+    await bob.begin(presence=False)
+    await ann.begin()
+    ann.say(bob.account.jid, "m1", "i1")
+    await ann.settled()
+    await node.kill9()
+    await node.start()
+    _, returned = clients(node)
+    assert await returned.resume(bob)
+    await returned.quiet()
+    await returned.quiet()
+    returned.send("<presence/>")
+    await returned.heard(1)
+    assert returned.texts() == ["m1"]
+
+
 async def test_r06_sender_learns_from_resumption_what_arrived(make_node: MakeNode) -> None:
     node = make_node(["ann", "bob"])
     await node.start()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from federation.housekeeping import Housekeeping
 from federation.http.app import Mount
 from federation.policy import Limits, Policy
 from homeserver.protocol import namespaces as ns
@@ -390,7 +391,7 @@ async def test_large_backlog_goes_through_the_disk(tmp_path: Path) -> None:
 
 async def test_denied_by_the_peer(tmp_path: Path) -> None:
     first, second = await two(tmp_path)
-    second.api._policy = Policy(deny=["a.example"])
+    second.api._prover._policy = Policy(deny=["a.example"])
     first.send("b@b.example", 0)
     async with asyncio.timeout(10):
         while not first.sink.returns:
@@ -459,6 +460,46 @@ async def test_watchers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert told == [("gone", "b.example"), ("back", "b.example")]
     await first.close()
     await second.close()
+
+
+async def test_a_running_lane_does_not_read_the_disk(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pair
+    first.send("b@b.example", 0)
+    await second.waits_for(1)
+    await first.drained()
+    reads: list[object] = []
+    read = first.database.read
+
+    async def counted(function: object, *arguments: object) -> object:
+        reads.append(function)
+        return await read(function, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(first.database, "read", counted)
+    for number in range(1, 300):
+        first.send("b@b.example", number)
+    await second.waits_for(300)
+    assert reads == []
+
+
+async def test_passing_waits_for_a_commit_under_way(pair: Pair) -> None:
+    """A presence queued behind a message whose commit is not through neither overtakes it nor spins."""
+    first, second = pair
+    for number in range(20):
+        first.send("b@b.example", number)
+        first.outbox.pass_on("a.example", "b.example", PRESENCE)
+    await second.waits_for(20)
+    async with asyncio.timeout(5):
+        while len(second.sink.passed) < 20:
+            await asyncio.sleep(0.01)
+
+
+async def test_housekeeping(pair: Pair) -> None:
+    first, second = pair
+    first.send("b@b.example", 0)
+    await second.waits_for(1)
+    await Housekeeping(second.inbound, second.own).once()
+    first.send("b@b.example", 1)
+    assert await second.waits_for(2) == ["m0", "m1"]
 
 
 async def failing(peer: Peer) -> None:

@@ -194,6 +194,11 @@ class Ledger:
         doubled_ids = self._doubled_ids(examples)
         live_swaps = sum(_swaps(numbers) for numbers in self._live_order.values())
         archive_swaps = self._archive_swaps()
+        examples += [
+            f"out of order live: {sender} to {recipient}: {_swaps(numbers)} of {len(numbers)}"
+            for (sender, recipient), numbers in self._live_order.items()
+            if _swaps(numbers)
+        ]
         ghosts = self._ghosts + [
             f"ghost in the archive of {owner}: {key}"
             for owner, entries in self._archives.items()

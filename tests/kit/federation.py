@@ -16,6 +16,7 @@ from federation.http.client import SignedTransport
 from federation.http.fetch import Fetcher
 from federation.http.keys import PeerKeys
 from federation.http.own_keys import OwnKeys
+from federation.http.prover import Prover
 from federation.inbound import Inbound
 from federation.policy import Limits, Pin, Policy
 from federation.sender import Sender
@@ -138,10 +139,8 @@ class Peer:
             self.port = await _free_port()
         self.api = FederationApi(
             Mount.at(public or self.base),
-            self.own,
-            self.keys,
+            Prover(self.own, self.keys, self.policy, self.clock),
             self.inbound,
-            self.policy,
             self.limits,
             self.clock,
             self.sender.heard,
@@ -180,9 +179,9 @@ class Peer:
     async def drained(self, seconds: float = 15.0) -> None:
         """Wait until the outbox is empty, on disk too."""
         async with asyncio.timeout(seconds):
-            while any(
-                lane.backlog or lane.newest > lane.committed for lane in self.outbox.lanes()
-            ) or await self.database.read(_outbox_size):
+            while any(lane.backlog or lane.newest > lane.committed for lane in self.outbox.lanes()) or (
+                await self.database.read(_outbox_size) > 0
+            ):
                 await asyncio.sleep(0.01)
 
 

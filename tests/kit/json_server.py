@@ -139,20 +139,20 @@ class Socket:
     async def send(self, frame: Mapping[str, Any]) -> None:
         await self.raw.send_json(frame)
 
-    async def next(self) -> dict[str, Any]:
+    async def next(self, patience: float = 10) -> dict[str, Any]:
         """The next frame of any type."""
-        return cast(dict[str, Any], await self.raw.receive_json(timeout=10))
+        return cast(dict[str, Any], await self.raw.receive_json(timeout=patience))
 
-    async def take(self, *types: str) -> dict[str, Any]:
+    async def take(self, *types: str, patience: float = 10) -> dict[str, Any]:
         """The next frame of one of these types; others are passed over."""
         while True:
-            frame = await self.next()
+            frame = await self.next(patience)
             if frame["type"] in types:
                 return frame
 
-    async def texts(self, count: int) -> list[str]:
+    async def texts(self, count: int, patience: float = 10) -> list[str]:
         """The texts of the next messages."""
-        return [(await self.take("message"))["event"]["text"] for _ in range(count)]
+        return [(await self.take("message", patience=patience))["event"]["text"] for _ in range(count)]
 
     async def closed(self) -> int:
         """The code with which the server closes."""
@@ -195,7 +195,11 @@ async def json_server(
         auth = Auth(known, tokens, buckets)
         messages = Messages(known, mailboxes, sender, Reader(served), limits.stanza_bytes)
         services = LiveServices(sessions, delivery, presence, router)
-        bounds = SocketBounds(frozenset(settings.cors_origins), limits.unsent_bytes, limits.stanza_bytes)
+        bounds = SocketBounds(
+            origins=frozenset(settings.cors_origins),
+            unsent_bytes=limits.unsent_bytes,
+            frame_bytes=limits.stanza_bytes,
+        )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
         endpoints: list[object] = [auth, messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, messages)]
 
@@ -206,7 +210,7 @@ async def json_server(
             links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, lambda: b"# EOF\n", ("127.0.0.0/8",)
         )
         app = build_http(endpoints, [*live.routes(), *known_places.routes()], gate, settings, Hosts(HOSTS), PUBLIC_URL)
-        server = HttpServer(app, first_request)
+        server = HttpServer(app, first_request, ending=[live.close_all])
         await server.start()
         listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
@@ -226,7 +230,6 @@ async def json_server(
                 client,
                 endpoints,
             )
-        live.close_all()
         listener.close()
         await server.stop()
         known.close()

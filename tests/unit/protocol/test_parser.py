@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from homeserver.protocol import element_builder
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol import parser as parser_module
 from homeserver.protocol.parser import Item, StreamEnd, StreamHeader, StreamParser, XmlFault, XmlLimits, parse_document
 
 HEADER = b"<?xml version='1.0'?><stream:stream to='a.example' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -141,6 +141,12 @@ def test_raw_is_never_two_stanzas() -> None:
         last = out[-1]
         assert isinstance(last, tuple)
         assert last[1] in (None, data[17:])
+
+
+@pytest.mark.parametrize("opening", [b"<!--", b"<?x ", b"<![CDATA["])
+def test_raw_never_reaches_into_unclosed_markup(opening: bytes) -> None:
+    out = run([HEADER + MESSAGE + b"<message/>" + opening + MESSAGE])
+    assert [entry[1] for entry in out[1:] if entry[0] != "fault"][:2] == [MESSAGE, None]  # type: ignore[index]
 
 
 def test_cdata_is_one_stanza() -> None:
@@ -311,7 +317,7 @@ def test_what_came_before_a_fault_is_kept() -> None:
 def test_public_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     data = HEADER + MESSAGE + b"<presence/><message><!-- c --></message>"
     expected = run([data])
-    monkeypatch.setattr(parser_module, "_builder", parser_module._public_builder)
+    monkeypatch.setattr(element_builder, "builder", element_builder.public_builder)
     assert run([data]) == expected
 
 
