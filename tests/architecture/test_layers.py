@@ -75,13 +75,14 @@ def test_functions_are_short() -> None:
 
 def test_no_class_takes_more_than_seven_collaborators() -> None:
     many: dict[str, int] = {}
+    values = frozen_classes()
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 for inner in node.body:
                     if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
                         arguments = [*inner.args.posonlyargs, *inner.args.args][1:]
-                        collaborators = [a for a in arguments if _is_collaborator(a.annotation)]
+                        collaborators = [a for a in arguments if _is_collaborator(a.annotation, values)]
                         if len(collaborators) > 7:
                             many[f"{path.relative_to(ROOT)}:{node.name}"] = len(collaborators)
     assert many == {}
@@ -92,9 +93,17 @@ def test_nothing_is_named_after_nothing() -> None:
     assert [str(path) for path in sources() if path.stem in empty or path.parent.name in empty] == []
 
 
-def _is_collaborator(annotation: ast.expr | None) -> bool:
-    """Objects of this project, not plain values, which begin in lower case, nor sections of the settings."""
+def frozen_classes() -> set[str]:
+    """Names of the classes that are plain values."""
+    found = set()
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and any("frozen=True" in ast.unparse(d) for d in node.decorator_list):
+                found.add(node.name)
+    return found
+
+
+def _is_collaborator(annotation: ast.expr | None, values: set[str]) -> bool:
+    """Objects of this project that do something: not plain values, which begin in lower case or are frozen."""
     text = ast.unparse(annotation) if annotation is not None else ""
-    return (
-        text[:1].isupper() and not text.endswith("Settings") and not text.startswith(("Path", "Sequence", "Callable"))
-    )
+    return text[:1].isupper() and text not in values and not text.startswith(("Path", "Sequence", "Callable"))
