@@ -12,7 +12,7 @@ from homeserver.domain.messages import Relation, Stored
 from homeserver.protocol.jid import JID
 from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stanza import Stanza
-from homeserver.services.delivery import Delivery
+from homeserver.services.delivery import Delivery, takes
 from homeserver.services.presence import Presence
 from homeserver.xmpp import render
 from homeserver.xmpp.core_message import start_tag
@@ -25,7 +25,7 @@ Ended = Callable[["XmppSession"], None]
 """Ends a session that has no connection."""
 
 Mark = Callable[[str, int, int], None]
-"""Told of every message sent on a resumable stream: its id, stanzas sent so far, the message's archive id."""
+"""Told of the messages that leave on a resumable stream: its id, stanzas sent so far, the message's archive id."""
 
 
 class Link(Protocol):
@@ -45,13 +45,15 @@ class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    over all connections; ``since`` is the newest message id when its stream began; ``position`` is the highest message id
+    the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
     """
 
     __slots__ = (
         "_delivery",
         "_ended",
         "_given",
+        "_highest",
         "_mark",
         "_presence",
         "_read",
@@ -68,6 +70,7 @@ class XmppSession:
         "priority",
         "queue",
         "received",
+        "since",
         "start",
         "stream",
         "uses_archive",
@@ -93,6 +96,7 @@ class XmppSession:
         self.stream: str | None = None
         self.received = 0
         self.kept: tuple[object, ...] | None = None
+        self.since = 0
         self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
@@ -101,6 +105,7 @@ class XmppSession:
         self._ended = ended
         self._mark = mark
         self._written = 0
+        self._highest = 0
         self._read: set[int] = set()
 
     # --- Session ------------------------------------------------------------------------------------------------------
@@ -132,8 +137,8 @@ class XmppSession:
         return next(iter(self._given), None)
 
     def has_read(self, ids: Iterable[int]) -> None:
-        """Remember archive results until the session becomes available."""
-        if self.priority is None and len(self._read) < MAX_READ:
+        """Remember these until the session takes messages."""
+        if not takes(self) and len(self._read) < MAX_READ:
             self._read.update(ids)
 
     def already_read(self) -> frozenset[int]:
@@ -155,6 +160,14 @@ class XmppSession:
     def wishes(self) -> tuple[object, ...]:
         """What a later process must know of it; compared with ``kept``, what the row says."""
         return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
+
+    def mark(self) -> None:
+        """Note how far the client was sent everything, with the next commit.
+
+        Only while ids come in their order, or the mark would stand for messages that are still to come.
+        """
+        if self.stream is not None and self.queue is not None and self._highest:
+            self._mark(self.stream, self.queue.sent_count, self._highest)
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 
@@ -186,8 +199,10 @@ class XmppSession:
         queue = self.queue
         if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
-            if mailbox_id is not None and self.stream is not None:
-                self._mark(self.stream, queue.sent_count, mailbox_id)
+            if mailbox_id is not None and mailbox_id > self._highest and takes(self):
+                self._highest = mailbox_id
+                if self.stream is not None and self.link is not None:
+                    self._mark(self.stream, queue.sent_count, mailbox_id)
             if queue.is_full:
                 self.disconnect("policy-violation", "Too much waits for an acknowledgement")
                 return
