@@ -151,7 +151,7 @@ class XmppSession:
             self._read.update(ids)
 
     def already_read(self) -> frozenset[int]:
-        """What `has_read` gathered; forgotten by asking."""
+        """What `has_read` noted; forgotten by asking."""
         read, self._read = frozenset(self._read), set()
         return read
 
