@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS: Final = 30.0
 """After that long without input a stream gives its parser back."""
 
-PAUSE_SECONDS: Final = 0.05
-"""The shortest wait of a client that is too fast: several stanzas are worth one timer."""
+PREPAID: Final = 8
+"""Stanzas a connection takes from its account's bucket at a time: one look at the clock, and one timer, for several."""
 
 
 class Wire(Protocol):
@@ -68,6 +68,7 @@ class Connection:
         "_asked",
         "_binding",
         "_congested",
+        "_credit",
         "_flushing",
         "_held",
         "_is_lost",
@@ -126,6 +127,7 @@ class Connection:
         self._asked = False
         self._pace: Pace | None = None
         self._owed = 0.0
+        self._credit = 0
         self._watch()
 
     # --- from the wire ------------------------------------------------------------------------------------------------
@@ -138,8 +140,8 @@ class Connection:
             self._held.append(data)
             return
         pace = self._pace
-        if pace is not None and not pace.bytes.take(len(data)):
-            self._owed = pace.bytes.charge(len(data))
+        if pace is not None:
+            self._owed = max(self._owed, pace.bytes.charge(len(data)))
         self._handle(iter(self.stream.receive(data, self._loop.time())))
         if self._owed and self._rest is None:
             self.hold(self._rested())
@@ -258,10 +260,14 @@ class Connection:
         session = self.session
         if kind is StanzaReceived and session is not None:
             waiting = self._stanzas.received(self, session, event)  # type: ignore[arg-type]
-            pace = self._pace
-            if pace is None or pace.stanzas.take():
+            self._credit -= 1
+            if self._credit >= 0 or self._pace is None:
                 return waiting
-            self._owed = max(self._owed, pace.stanzas.charge())
+            self._credit = PREPAID - 1
+            owed = self._pace.stanzas.charge(PREPAID)
+            if not owed:
+                return waiting
+            self._owed = max(self._owed, owed)
             return self._rested(waiting)
         if session is not None and kind is AckReceived:
             self._asked = False
@@ -280,7 +286,7 @@ class Connection:
         owed, self._owed = self._owed, 0.0
         if waiting is not None:
             await waiting
-        await asyncio.sleep(max(owed, PAUSE_SECONDS))
+        await asyncio.sleep(owed)
 
     def _leave(self, farewell: bool) -> None:
         session, self.session = self.session, None
