@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -54,7 +54,7 @@ from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
-from homeserver.storage.database import open_database
+from homeserver.storage.database import Database, open_database
 from homeserver.telemetry import Metrics
 from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, queries, registration
 from homeserver.xmpp.catalogue import Catalogue
@@ -120,12 +120,80 @@ class HttpFace:
         await self._server.stop()
 
 
+class Rules(NamedTuple):
+    """The services, between the functions of this module only: nothing that is built is given all of them."""
+
+    clock: SystemClock
+    metrics: Metrics
+    database: Database
+    limits: Limits
+    accounts: Accounts
+    tokens: Tokens
+    sessions: Sessions
+    mailboxes: Mailboxes
+    delivery: Delivery
+    outbox: Outbox
+    router: Router
+    messaging: Messaging
+    contacts: Contacts
+    presence: Presence
+    streams: Streams
+
+
+class Xmpp(NamedTuple):
+    """The XMPP side: who handles stanzas, and who brings them."""
+
+    dispatcher: Dispatcher
+    face: XmppFace
+
+
 async def build(
     settings: Settings, stack: AsyncExitStack, lifecycle: Lifecycle, reloader: Reloader
 ) -> Sequence[Startable]:
     """Build the server; what is returned is started in order and stopped in reverse."""
+    public_url = settings.http.public_url or f"https://{settings.domains[0]}"
+    rules = await build_rules(settings, public_url, stack)
+    xmpp = build_xmpp(settings, rules)
+    parts: list[Startable] = [xmpp.face]
+    routes: list[web.RouteDef] = []
+    links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
+    if settings.federation.enabled:
+        base = settings.federation.url or f"{public_url}/federation/v1"
+        arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
+        node = await open_federation(
+            settings.federation,
+            settings.groups,
+            settings.domains,
+            base,
+            settings.data_dir,
+            rules.clock,
+            rules.database,
+            rules.outbox,
+            arrivals,
+            rules.presence,
+            rules.metrics,
+            stack,
+        )
+        routes += node.routes
+        links.append((ns.PARLEY_FEDERATION, base))
+        parts.append(node)
+
+    async def why_not_ready() -> str | None:
+        return None if lifecycle.is_ready else "the server is starting or stopping"
+
+    routes += WellKnown(links, why_not_ready, lambda: rules.metrics.exposition()[0], settings.metrics.allow).routes()
+    client_messages = ClientMessages(rules.database, rules.messaging, rules.clock)
+    https = build_json(settings, rules, client_messages, xmpp.face, routes, public_url)
+    certificates = Certificates(settings.tls)
+    reloader.subscribe(lambda new: certificates.reload(new.tls))
+    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox))
+    sweeper = Sweeper(rules.streams.expire, rules.tokens.purge, rules.accounts.purge, client_messages.purge)
+    return [sweeper, *parts, HttpFace(https), control, *build_listeners(settings, xmpp.face, https, certificates)]
+
+
+async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
+    """The services, each from what stands above it."""
     clock = SystemClock()
-    metrics = Metrics()
     domains = frozenset(settings.domains)
     database = await stack.enter_async_context(open_database(settings.storage))
     ids = IdSource(clock.microseconds, database.commit.last_id)
@@ -133,7 +201,6 @@ async def build(
     accounts = Accounts(database, settings.accounts, clock, settings.domains)
     await accounts.start()
     stack.callback(accounts.close)
-    public_url = settings.http.public_url or f"https://{settings.domains[0]}"
     tokens = Tokens(database, settings.tokens, clock, accounts, public_url)
     await tokens.start()
     sessions = Sessions(settings.limits.sessions_per_account)
@@ -141,111 +208,124 @@ async def build(
     await mailboxes.load()
     delivery = Delivery(sessions, mailboxes)
     returned = Returned()
-    patience = Patience(
-        settings.federation.queue_lifetime, settings.federation.backoff_min, settings.federation.backoff_max
-    )
+    federation = settings.federation
+    patience = Patience(federation.queue_lifetime, federation.backoff_min, federation.backoff_max)
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
-    router = Router(domains, outbox)
-    messaging = Messaging(domains, accounts, mailboxes, delivery, outbox)
+    router = Router(domains, outbox, federation.enabled)
+    messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    stack.push_async_callback(contacts.settle)
     presence = Presence(contacts, sessions, router, database, clock)
-    streams = Streams(database, clock)
-    resumption = Resumption(streams, sessions, delivery, mailboxes, clock, settings.limits.resume_time)
-
-    catalogue = Catalogue("Parley")
-    software = queries.Software("Parley", VERSION, clock)
-    features = wiring.build(FEATURES, [accounts, contacts, presence, mailboxes, router, limits, catalogue, software])
-    handlers = collect(features)
-    catalogue.declare(handlers.declarations)
-    dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging)
-    by_type: dict[type, Any] = {type(feature): feature for feature in features}
-
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
-    stack.push_async_callback(contacts.settle)
-    bounds = QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes)
-    binding = Binding(
-        Negotiation(accounts, limits),
+    streams = Streams(database, clock)
+    return Rules(
+        clock,
+        Metrics(),
+        database,
+        limits,
+        accounts,
+        tokens,
         sessions,
+        mailboxes,
         delivery,
+        outbox,
+        router,
+        messaging,
+        contacts,
         presence,
+        streams,
+    )
+
+
+def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
+    """The features, the dispatcher over them, and the face that clients connect to."""
+    catalogue = Catalogue("Parley")
+    software = queries.Software("Parley", VERSION, rules.clock)
+    features = wiring.build(
+        FEATURES,
+        [
+            rules.accounts,
+            rules.contacts,
+            rules.presence,
+            rules.mailboxes,
+            rules.router,
+            rules.limits,
+            catalogue,
+            software,
+        ],
+    )
+    handlers = collect(features)
+    catalogue.declare(handlers.declarations)
+    dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging)
+    by_type: dict[type, Any] = {type(feature): feature for feature in features}
+    resumption = Resumption(
+        rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
+    )
+    binding = Binding(
+        Negotiation(rules.accounts, rules.limits),
+        rules.sessions,
+        rules.delivery,
+        rules.presence,
         resumption,
         by_type[registration.Registration],
-        bounds,
+        QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes),
     )
     options = StreamOptions(
-        domains=domains,
+        domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
         registration=by_type[registration.Registration].is_offered,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
-    xmpp = XmppFace(options, settings.limits, binding, Stanzas(dispatcher, mailboxes, resumption), resumption)
+    stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
+    return Xmpp(dispatcher, XmppFace(options, settings.limits, binding, stanzas, resumption))
 
-    parts: list[Startable] = [xmpp]
-    raw_routes: list[web.RouteDef] = []
-    links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
-    if settings.federation.enabled:
-        base = settings.federation.url or f"{public_url}/federation/v1"
-        node = await open_federation(
-            settings.federation,
-            settings.groups,
-            settings.domains,
-            base,
-            settings.data_dir,
-            clock,
-            database,
-            outbox,
-            Arrivals(accounts, messaging, dispatcher, router),
-            presence,
-            metrics,
-            stack,
-        )
-        raw_routes += node.routes
-        links.append((ns.PARLEY_FEDERATION, base))
-        parts.append(node)
 
-    gate = Gate(tokens, limits, settings.http.request_bytes)
-    client_messages = ClientMessages(database, messaging, clock)
-    json_messages = Messages(accounts, mailboxes, client_messages, Reader(domains), settings.limits.stanza_bytes)
-    auth = Auth(accounts, tokens, limits)
-    live_services = LiveServices(sessions, delivery, presence, router)
-    socket_bounds = SocketBounds(
+def build_json(
+    settings: Settings,
+    rules: Rules,
+    client_messages: ClientMessages,
+    face: XmppFace,
+    routes: list[web.RouteDef],
+    public_url: str,
+) -> HttpServer:
+    """The HTTPS side: the JSON API, its live sockets, XMPP over WebSocket, and the ``routes`` of others."""
+    gate = Gate(rules.tokens, rules.limits, settings.http.request_bytes)
+    messages = Messages(
+        rules.accounts, rules.mailboxes, client_messages, Reader(rules.router.domains), settings.limits.stanza_bytes
+    )
+    auth = Auth(rules.accounts, rules.tokens, rules.limits)
+    bounds = SocketBounds(
         origins=frozenset(settings.http.cors_origins),
         unsent_bytes=settings.limits.unsent_bytes,
         frame_bytes=settings.limits.stanza_bytes,
     )
-    live = Live(gate, tokens, json_messages, mailboxes, live_services, limits, socket_bounds)
-    endpoints = [auth, json_messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, json_messages)]
-
-    async def why_not_ready() -> str | None:
-        return None if lifecycle.is_ready else "the server is starting or stopping"
-
-    wellknown = WellKnown(links, why_not_ready, lambda: metrics.exposition()[0], settings.metrics.allow)
-    hosts = Hosts(host_names(settings, public_url))
-    buffer = ReceiveBuffer()
-    certificates = Certificates(settings.tls)
-    reloader.subscribe(lambda new: certificates.reload(new.tls))
-    listeners: list[Startable] = []
-    https: HttpServer | None = None
-    for entry in settings.listen:
-        if entry.kind != "https":
-            listeners.append(xmpp_listener(entry, xmpp, buffer, certificates))
+    services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
+    live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
+    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
-    websocket = WebSocketFace(websocket_connect(xmpp, cleartext), settings.limits.stanza_bytes)
-    raw_routes += [*live.routes(), *wellknown.routes(), web.get("/xmpp-websocket", websocket.handle)]
-    https = HttpServer(
-        build_http(endpoints, raw_routes, gate, settings.http, hosts, public_url), ending=[live.close_all]
-    )
-    for entry in settings.listen:
-        if entry.kind == "https":
-            listeners.append(Listener(entry, https.connection, certificates, ALPN_HTTP))
-    control = Control(settings.data_dir, Operations(accounts, outbox))
-    chores = (streams.expire, tokens.purge, accounts.purge, client_messages.purge)
-    return [Sweeper(*chores), *parts, HttpFace(https), control, *listeners]
+    websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
+    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
+    hosts = Hosts(host_names(settings, public_url))
+    app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
+    return HttpServer(app, ending=[live.close_all])
+
+
+def build_listeners(
+    settings: Settings, face: XmppFace, https: HttpServer, certificates: Certificates
+) -> list[Listener]:
+    """The ports."""
+    buffer = ReceiveBuffer()
+    return [
+        Listener(entry, https.connection, certificates, ALPN_HTTP)
+        if entry.kind == "https"
+        else xmpp_listener(entry, face, buffer, certificates)
+        for entry in settings.listen
+    ]
 
 
 class Evictions:

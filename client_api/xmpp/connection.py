@@ -22,6 +22,7 @@ from homeserver.protocol.jid import JID
 from homeserver.protocol.stream_events import (
     AckReceived,
     AckRequested,
+    ClientState,
     StanzaReceived,
     StreamClosed,
     StreamFailed,
@@ -275,6 +276,9 @@ class Connection:
             return None
         if session is not None and kind is AckRequested:
             self._stanzas.acknowledge(self, session)
+            return None
+        if session is not None and kind is ClientState:
+            session.looked_at(event.active)  # type: ignore[attr-defined]
             return None
         if kind is StreamFailed or kind is StreamClosed:
             self._leave(farewell=True)

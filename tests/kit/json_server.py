@@ -185,7 +185,7 @@ async def json_server(
         mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
         await mailboxes.load()
         delivery = Delivery(sessions, mailboxes)
-        messaging = Messaging(served, known, mailboxes, delivery, cast(Any, outbox))
+        messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox))
         contacts = Contacts(database, known, sessions, router, clock)
         presence = Presence(contacts, sessions, router, database, clock)
         router.on_local = presence_only(presence)
