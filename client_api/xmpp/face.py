@@ -32,6 +32,7 @@ class XmppFace:
     ) -> None:
         self._options = options
         self._settings = limits
+        self._registration = options.registration
         self._binding = binding
         self._stanzas = stanzas
         self._resumption = resumption
@@ -53,6 +54,8 @@ class XmppFace:
     ) -> Connection:
         """A new connection. ``bindings`` are those of TLS that is there already, None without TLS."""
         secure = bindings is not None
+        if options.registration is not self._registration:
+            options = replace(options, registration=self._registration)
         now = asyncio.get_running_loop().time()
         stream = ServerStream(framing, self._limits, options, now, secure=secure, bindings=bindings)
         peer = Peer(address, secure)
@@ -65,6 +68,11 @@ class XmppFace:
         if self._strangers[key] > self._settings.unauthenticated_per_address:
             connection.end("policy-violation", "Too many connections that have not logged in")
         return connection
+
+    def reload(self, limits: LimitSettings, registration: bool) -> None:
+        """Take over other bounds, and whether registration is offered, for connections that come from now on."""
+        self._settings = limits
+        self._registration = registration
 
     async def start(self) -> None:
         """Nothing to begin; listeners bring the connections."""

@@ -68,6 +68,7 @@ class Negotiation:
             raise NotAuthorized
         if account.state is AccountState.DISABLED:
             raise AccountDisabled
+        self._limits.login_accepted()
         return account
 
     def failed(self, peer: Peer, jid: JID | None) -> None:
