@@ -33,6 +33,7 @@ class XmppFace:
     ) -> None:
         self._options = options
         self._settings = limits
+        self._registration = options.registration
         self._binding = binding
         self._stanzas = stanzas
         self._resumption = resumption
@@ -54,6 +55,8 @@ class XmppFace:
     ) -> Connection:
         """A new connection. ``bindings`` are those of TLS that is there already, None without TLS."""
         secure = bindings is not None
+        if options.registration is not self._registration:
+            options = replace(options, registration=self._registration)
         now = asyncio.get_running_loop().time()
         stream = ServerStream(framing, self._limits, options, now, secure=secure, bindings=bindings)
         peer = Peer(address, secure)
@@ -67,6 +70,11 @@ class XmppFace:
         if self._strangers[key] > self._settings.unauthenticated_per_address and not is_exempt:
             connection.end("policy-violation", "Too many connections that have not logged in")
         return connection
+
+    def reload(self, limits: LimitSettings, registration: bool) -> None:
+        """Take over other bounds, and whether registration is offered, for connections that come from now on."""
+        self._settings = limits
+        self._registration = registration
 
     async def start(self) -> None:
         """Nothing to begin; listeners bring the connections."""
