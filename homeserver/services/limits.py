@@ -31,6 +31,7 @@ class Limit(Enum):
     REQUEST_ADDRESS = "requests_per_address"
     REQUEST_ACCOUNT = "requests_per_account"
     STANZA_ACCOUNT = "stanzas_per_account"
+    BYTES_ACCOUNT = "bytes_per_account"
     STANZA_PEER = "stanzas_per_peer"
 
 
