@@ -24,7 +24,7 @@ from homeserver.listeners import ListenError, open_sockets
 from homeserver.telemetry import set_up_logging
 
 _DOMAINS: Final = ("alpha.localhost", "beta.localhost")
-_PEOPLE: Final = {"alpha.localhost": ("alice", "bob"), "beta.localhost": ("carol", "dave")}
+_PEOPLE: Final = {"alpha.localhost": ("ann", "ada"), "beta.localhost": ("bob", "ben")}
 _PORTS_APART: Final = 10
 _WRAPPER: Final = Path(__file__).parents[2] / "parley"
 
@@ -90,7 +90,8 @@ async def _serve(places: Sequence[Place], folder: Path) -> None:
             stack.push_async_callback(server.stop)
         await asyncio.gather(*(server.start(trust) for server in servers))
         _introduce(places, people, ca_file)
-        writer, reader = (places[0], people[places[0].domain][0]), (places[-1], people[places[-1].domain][-1])
+        writer = (places[0], people[places[0].domain][0])
+        reader = (places[-1], people[places[-1].domain][0 if len(places) > 1 else 1])
         click.echo("\nA conversation:\n")
         await converse((writer[1], writer[0]), (reader[1], reader[0]), ca_file, lambda line: click.echo(f"  {line}"))
         _commands(places[0], people[places[0].domain][0], reader[1], ca_file)

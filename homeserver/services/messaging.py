@@ -8,13 +8,21 @@ import asyncio
 from collections.abc import Callable
 
 from homeserver.domain.accounts import Account, AccountState
-from homeserver.domain.errors import DomainError, ResourceConstraint, ServiceUnavailable
+from homeserver.domain.errors import (
+    DomainError,
+    RemoteServerNotFound,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StorageFull,
+)
 from homeserver.domain.messages import Kind, Message, Stored, Treatment
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import UNKNOWN, Accounts, Unknown
 from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.outbox import Outbox
+from homeserver.services.router import Router
+from homeserver.storage.faults import is_full
 
 Then = Callable[[Stored | None, BaseException | None], None]
 """Told once: the stored message, or why it was not stored."""
@@ -26,9 +34,10 @@ class Messaging:
     """Takes messages from local senders and from peers, and answers for them."""
 
     def __init__(
-        self, domains: frozenset[str], accounts: Accounts, mailboxes: Mailboxes, delivery: Delivery, outbox: Outbox
+        self, router: Router, accounts: Accounts, mailboxes: Mailboxes, delivery: Delivery, outbox: Outbox
     ) -> None:
-        self._domains = domains
+        self._domains = router.domains
+        self._federates = router.federates
         self._accounts = accounts
         self._mailboxes = mailboxes
         self._delivery = delivery
@@ -53,6 +62,8 @@ class Messaging:
             if self._mailboxes.resent(message, then):
                 return None
             return self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
+        if not self._federates:
+            raise RemoteServerNotFound("This server exchanges no messages with other domains")
         if message.treatment & Treatment.DURABLE:
             if self._mailboxes.resent(message, then):
                 return None
@@ -145,4 +156,6 @@ def not_stored(error: BaseException | None) -> DomainError:
     """What to tell a sender whose message could not be written."""
     if isinstance(error, DomainError):
         return error
+    if error is not None and is_full(error):
+        return StorageFull("The server has no room for messages; nothing was lost, send it again later")
     return ResourceConstraint("The server cannot store messages now; nothing was lost, send it again later")

@@ -19,12 +19,14 @@ DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "
 class Router:
     """Knows which domains are served here.
 
+    ``federates`` is whether other domains are reached at all; what is for them is refused or dropped otherwise.
     ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
     """
 
-    def __init__(self, domains: frozenset[str], outbox: Outbox) -> None:
+    def __init__(self, domains: frozenset[str], outbox: Outbox, federates: bool = True) -> None:
         self._domains = domains
         self._outbox = outbox
+        self.federates = federates
         self.on_local: Callable[[Stanza], None] | None = None
 
     @property
@@ -52,8 +54,11 @@ class Router:
 
     def _route_remote(self, stanza: Stanza, to: JID) -> None:
         origin, payload = stanza.sender.domain, stanza.encode()
-        if stanza.name == "iq":
-            asks = stanza.type in ("get", "set")
+        asks = stanza.name == "iq" and stanza.type in ("get", "set")
+        if not self.federates:
+            if asks:
+                self._unanswered(stanza, "remote-server-not-found")
+        elif stanza.name == "iq":
             self._outbox.pass_on(origin, to.domain, payload, partial(self._unanswered, stanza) if asks else None)
         elif stanza.name == "presence" and stanza.type not in DURABLE_PRESENCE:
             self._outbox.pass_on(origin, to.domain, payload)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from homeserver.domain.accounts import Account
+from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import BadRequest, DomainError, ServiceUnavailable
 from homeserver.domain.messages import Stored
 from homeserver.domain.sessions import Session
@@ -163,7 +163,7 @@ class Dispatcher:
         handler = self._presence.get((stanza.type, False))
         if handler is None:
             return None
-        account = self._accounts.peek(to.bare)
+        account = self._here(to)
         if isinstance(account, Unknown):
             return self._inbound_presence_later(stanza, to, handler)
         if account is None and stanza.type != "probe":
@@ -171,11 +171,16 @@ class Dispatcher:
         return handler(account, stanza)
 
     async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
-        account = await self._accounts.find(to.bare)
+        account = _existing(await self._accounts.find(to.bare))
         if account is not None or stanza.type == "probe":
             waiting = handler(account, stanza)
             if waiting is not None:
                 await waiting
+
+    def _here(self, to: JID) -> Account | Unknown | None:
+        """The account of an address, as far as that is known without waiting."""
+        found = self._accounts.peek(to.bare)
+        return found if isinstance(found, Unknown) else _existing(found)
 
     def _local_iq(
         self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
@@ -189,7 +194,7 @@ class Dispatcher:
             else:
                 self._refuse(stanza, ServiceUnavailable())
             return None
-        account = self._accounts.peek(to.bare)
+        account = self._here(to)
         if isinstance(account, Unknown):
             return self._account_iq_later(stanza, to, session, respond)
         return self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
@@ -197,7 +202,7 @@ class Dispatcher:
     async def _account_iq_later(
         self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
     ) -> None:
-        account = await self._accounts.find(to.bare)
+        account = _existing(await self._accounts.find(to.bare))
         waiting = self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
         if waiting is not None:
             await waiting
@@ -266,6 +271,11 @@ class Dispatcher:
                 session.send(reply)
         else:
             self._router.route(reply)
+
+
+def _existing(account: Account | None) -> Account | None:
+    """A deleted account keeps its name and is otherwise nobody."""
+    return None if account is not None and account.state is AccountState.DELETED else account
 
 
 def _may_ask(target: Session, sender: JID) -> bool:

@@ -72,8 +72,8 @@ def two(tmp_path: Path) -> Iterator[LocalServe]:
 
 def test_the_conversation_is_shown_and_ctrl_c_stops_cleanly(two: LocalServe, tmp_path: Path) -> None:
     for line in (
-        "alice@alpha.localhost -> dave@beta.localhost: Hello dave, this is alice over XMPP.",
-        "dave@beta.localhost -> alice@alpha.localhost: Loud and clear, over JSON.",
+        "ann@alpha.localhost -> bob@beta.localhost: Hello bob, this is ann over XMPP.",
+        "bob@beta.localhost -> ann@alpha.localhost: Loud and clear, over JSON.",
     ):
         assert line in two.output
     assert two.stop() == 0, two.output
@@ -88,7 +88,7 @@ def test_the_conversation_is_shown_and_ctrl_c_stops_cleanly(two: LocalServe, tmp
 
 
 def test_the_printed_commands_work(two: LocalServe) -> None:
-    address, password = "dave@beta.localhost", ""
+    address, password = "bob@beta.localhost", ""
     for line in two.output.splitlines():
         if line.strip().startswith(address) and " password " in line:
             password = line.split()[-1]
@@ -147,10 +147,10 @@ def test_the_operator_reaches_the_running_server(two: LocalServe, tmp_path: Path
     assert operator(tmp_path, "queue", "drop", "--yes", "beta.localhost") == "0 given up\n"
     assert "nothing was ever sent" in operator(tmp_path, "queue", "retry", "c.example")
     curl = two.command("curl")
-    operator(tmp_path, "account", "disable", "alice@alpha.localhost")
+    operator(tmp_path, "account", "disable", "ann@alpha.localhost")
     refused = subprocess.run(curl, capture_output=True, text=True, check=False)
     assert '"status":401' in refused.stdout.replace(" ", "")
-    operator(tmp_path, "account", "disable", "--undo", "alice@alpha.localhost")
+    operator(tmp_path, "account", "disable", "--undo", "ann@alpha.localhost")
     assert '"access_token"' in subprocess.run(curl, capture_output=True, text=True, check=False).stdout
 
 
@@ -158,7 +158,7 @@ def test_one_server_and_the_same_passwords_again(tmp_path: Path) -> None:
     passwords = []
     for _ in range(2):
         serving = LocalServe(tmp_path, "--one")
-        assert "alice@alpha.localhost -> bob@alpha.localhost" in serving.output
+        assert "ann@alpha.localhost -> ada@alpha.localhost" in serving.output
         assert "beta.localhost" not in serving.output
         passwords.append([line for line in serving.output.splitlines() if " password " in line])
         assert serving.stop() == 0
