@@ -149,7 +149,8 @@ class Binding:
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
-            connection.known(await self._negotiation.proven(event.account))
+            account = await self._negotiation.proven(event.account)
+            connection.known(account, self._negotiation.pace(connection.peer, account))
         except AccountDisabled:
             connection.stream.reject("account-disabled")
         except NotAuthorized:
