@@ -33,6 +33,7 @@ class Delivery:
         self._sessions = sessions
         self._mailboxes = mailboxes
         self._handed: dict[int, int] = {}
+        self._ends = 0
         self._joined: dict[Session, int] = {}
         self._flushing: dict[Session, list[tuple[Stored, Relation]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +48,7 @@ class Delivery:
             if message.treatment & Treatment.KEEP:
                 self._wait(recipient, stored)
             return
-        target = None
+        target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
@@ -64,6 +65,8 @@ class Delivery:
         else:
             handed = self._give_available(sessions, stored)
         if stored.id and message.treatment & Treatment.KEEP:
+            if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
+                handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if handed:
                 self._handed[recipient.id] = stored.id
             else:
@@ -207,6 +210,7 @@ class Delivery:
             position = page.entries[-1].id
 
     def _ended(self, session: Session) -> None:
+        self._ends += 1
         self._flushing.pop(session, None)
         self._joined.pop(session, None)
         if not any(takes(other) for other in self._sessions.of(session.jid.bare)):
