@@ -44,6 +44,7 @@ LABELS: Final = {
     Limit.REQUEST_ADDRESS: "request",
     Limit.REQUEST_ACCOUNT: "request",
     Limit.STANZA_ACCOUNT: "stanza",
+    Limit.BYTES_ACCOUNT: "stanza",
     Limit.STANZA_PEER: "peer",
 }
 """The names of limits in the metrics."""
