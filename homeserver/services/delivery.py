@@ -32,6 +32,7 @@ class Delivery:
         self._mailboxes = mailboxes
         self._handed: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
+        self._ends = 0
         self._joined: dict[Session, int] = {}
         self._gates: dict[Session, Gate] = {}
         self._unfinished: dict[Session, Gate] = {}
@@ -47,7 +48,7 @@ class Delivery:
             if message.treatment & Treatment.KEEP:
                 self._wait(recipient, stored)
             return
-        target = None
+        target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
@@ -66,6 +67,8 @@ class Delivery:
         else:
             handed = self._give_available(sessions, stored)
         if stored.id and message.treatment & Treatment.KEEP:
+            if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
+                handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if not handed:
                 self._wait(recipient, stored)
             elif target is None or any(takes(session) for session in sessions):
@@ -299,6 +302,7 @@ class Delivery:
         return page.entries, not page.complete
 
     def _ended(self, session: Session) -> None:
+        self._ends += 1
         gate = self._gates.pop(session, None)
         if gate is not None:
             self._unfinished[session] = gate
