@@ -126,6 +126,10 @@ class LiveSession:
     def has_read(self, ids: Iterable[int]) -> None:
         """It does not read the archive by IQ; pages over HTTP do not count as delivered."""
 
+    def already_read(self) -> frozenset[int]:
+        """Nothing."""
+        return frozenset()
+
     def is_visible_to(self, asker: JID) -> bool:
         """Whether ``asker`` may know that it is there (RFC 6121 s8.5.3.1)."""
         return self._services.presence.is_visible(self.jid, asker)

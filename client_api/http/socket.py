@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ from homeserver.protocol.events_json import InvalidEvent, check, timestamp
 from homeserver.protocol.stanza import PRESENCE, Stanza
 from homeserver.protocol.xml import Element, element
 from homeserver.services.client_messages import Sent
-from homeserver.services.limits import Limit, Limits
+from homeserver.services.limits import Bucket, Limit, Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.tokens import Caller, Tokens
 
@@ -125,8 +126,14 @@ class Live:
         except DomainError as error:
             await socket.close(code=BAD_FRAME, message=error.text.encode()[:120])
             return socket
-        await self._serve(socket, caller, query)
+        await self._serve(socket, caller, query, self._paces(request.remote or "", caller))
         return socket
+
+    def _paces(self, address: str, caller: Caller) -> Sequence[Bucket]:
+        """What slows the account's sockets down, by frames and by characters; empty where the address has no limits."""
+        bare = caller.account.jid.bare
+        kinds = () if self._limits.exempt(address) else (Limit.STANZA_ACCOUNT, Limit.BYTES_ACCOUNT)
+        return [self._limits.bucket(kind, bare) for kind in kinds]
 
     async def _first_frame(self, socket: web.WebSocketResponse) -> AuthFrame:
         async with asyncio.timeout(AUTH_TIME):
@@ -136,7 +143,9 @@ class Live:
         found: AuthFrame = decode_body(first.data.encode(), AuthFrame)
         return found
 
-    async def _serve(self, socket: web.WebSocketResponse, caller: Caller, wish: SocketQuery | AuthFrame) -> None:
+    async def _serve(
+        self, socket: web.WebSocketResponse, caller: Caller, wish: SocketQuery | AuthFrame, paces: Sequence[Bucket]
+    ) -> None:
         cursor = wish.cursor
         if cursor is None:
             cursor = await self._tokens.position(caller.device)
@@ -149,7 +158,7 @@ class Live:
             await socket.close(code=1008, message=error.text.encode()[:120])
             return
         self._open[session.device] = session
-        feed, reader = session.start(), asyncio.create_task(self._read(socket, session, wish.presence))
+        feed, reader = session.start(), asyncio.create_task(self._read(socket, session, wish.presence, paces))
         try:
             await asyncio.wait({feed, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -162,8 +171,9 @@ class Live:
             await asyncio.gather(feed, reader, return_exceptions=True)
             await socket.close(code=session.close_code, message=session.close_text.encode()[:120])
 
-    async def _read(self, socket: web.WebSocketResponse, session: LiveSession, shows: bool) -> None:
-        pace = self._limits.bucket(Limit.STANZA_ACCOUNT, session.account.jid.bare)
+    async def _read(
+        self, socket: web.WebSocketResponse, session: LiveSession, shows: bool, paces: Sequence[Bucket]
+    ) -> None:
         flying = asyncio.Semaphore(MAX_FLYING)
         try:
             if shows:
@@ -171,7 +181,8 @@ class Live:
             async for frame in socket:
                 if frame.type is not WSMsgType.TEXT:
                     raise BadRequest("text frames only")
-                wait = pace.charge()
+                costs = (1.0, float(len(frame.data)))
+                wait = max((pace.charge(cost) for pace, cost in zip(paces, costs, strict=False)), default=0.0)
                 if wait:
                     await asyncio.sleep(wait)
                 await self._take(session, decode_body(frame.data.encode(), ClientFrame), flying)

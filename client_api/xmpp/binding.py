@@ -5,7 +5,7 @@ Answers the questions of the protocol core for one connection after the other; k
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,7 +22,6 @@ from homeserver.domain.errors import (
     ResourceConstraint,
 )
 from homeserver.protocol.jid import JID
-from homeserver.protocol.parser import XmlLimits, parse_document
 from homeserver.protocol.sm import SentQueue
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.stream_events import (
@@ -36,6 +35,7 @@ from homeserver.protocol.stream_events import (
     TlsRequested,
     VerifierNeeded,
 )
+from homeserver.protocol.xml import parse_stanza
 from homeserver.services.delivery import Delivery, takes
 from homeserver.services.presence import Presence
 from homeserver.services.sessions import Sessions
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from client_api.xmpp.connection import Connection
 
 log = structlog.get_logger(__name__)
-
-_PRESENCE_LIMITS: Final = XmlLimits(max_bytes=262_144)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,8 @@ class Binding:
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
-            connection.known(await self._negotiation.proven(event.account))
+            account = await self._negotiation.proven(event.account)
+            connection.known(account, self._negotiation.pace(connection.peer, account))
         except AccountDisabled:
             connection.stream.reject("account-disabled")
         except NotAuthorized:
@@ -210,6 +209,7 @@ class Binding:
         session.link = None
         if old is not None:
             old.cut()
+        session.looked_at(True)
         await self._resumption.durable()
         queue = session.queue
         if queue is None or session.stream is None:
@@ -246,7 +246,7 @@ class Binding:
         if takes(session):
             self._delivery.returned(session, position, saved.resource)
         if state.presence:
-            element = parse_document(state.presence.encode(), _PRESENCE_LIMITS)
+            element = parse_stanza(state.presence.encode())
             connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
 
     def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:

@@ -1,7 +1,8 @@
 """One client connection: events of the protocol core become calls, and what services say becomes bytes.
 
 Input is handled strictly in order. Whatever has to wait (a look-up, a handler that reads the store) holds up what the
-same client sent behind it; the socket is not read meanwhile, so a client cannot queue work here.
+same client sent behind it; the socket is not read meanwhile, so a client cannot queue work here. Neither is the socket
+of a client read that sends faster than its account may: it loses nothing and is told nothing, it waits.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from client_api.xmpp.binding import Binding
-from client_api.xmpp.negotiation import Peer
+from client_api.xmpp.negotiation import Pace, Peer
 from client_api.xmpp.session import XmppSession
 from client_api.xmpp.stanzas import Stanzas
 from homeserver.domain.accounts import Account
@@ -21,6 +22,7 @@ from homeserver.protocol.jid import JID
 from homeserver.protocol.stream_events import (
     AckReceived,
     AckRequested,
+    ClientState,
     StanzaReceived,
     StreamClosed,
     StreamFailed,
@@ -31,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS: Final = 30.0
 """After that long without input a stream gives its parser back."""
+
+PREPAID: Final = 8
+"""Stanzas a connection takes from its account's bucket at a time: one look at the clock, and one timer, for several."""
 
 
 class Wire(Protocol):
@@ -64,12 +69,15 @@ class Connection:
         "_asked",
         "_binding",
         "_congested",
+        "_credit",
         "_flushing",
         "_held",
         "_is_lost",
         "_loop",
         "_on_closed",
         "_on_known",
+        "_owed",
+        "_pace",
         "_rest",
         "_stanzas",
         "_task",
@@ -118,6 +126,9 @@ class Connection:
         self._congested = False
         self._is_lost = False
         self._asked = False
+        self._pace: Pace | None = None
+        self._owed = 0.0
+        self._credit = 0
         self._watch()
 
     # --- from the wire ------------------------------------------------------------------------------------------------
@@ -129,7 +140,12 @@ class Connection:
                 self._held = deque()
             self._held.append(data)
             return
+        pace = self._pace
+        if pace is not None:
+            self._owed = max(self._owed, pace.bytes.charge(len(data)))
         self._handle(iter(self.stream.receive(data, self._loop.time())))
+        if self._owed and self._rest is None:
+            self.hold(self._rested())
 
     def lost(self) -> None:
         """The wire is gone."""
@@ -172,11 +188,12 @@ class Connection:
         self.stream.close("conflict", "The session was resumed elsewhere")
         self.flush()
 
-    def known(self, account: Account) -> None:
-        """The client proved that the account is its own."""
+    def known(self, account: Account, pace: Pace | None) -> None:
+        """The client proved that the account is its own, which may send at that pace."""
         if self.account is None:
             self._on_known(self)
         self.account = account
+        self._pace = pace
 
     # --- the pump -----------------------------------------------------------------------------------------------------
 
@@ -234,6 +251,8 @@ class Connection:
             self._handle(events)
         while self._rest is None and self._held:
             self.received(self._held.popleft())
+        if self._owed and self._rest is None:
+            self.hold(self._rested())
         if self._rest is None and not self._is_lost:
             self.wire.resume_reading()
 
@@ -241,7 +260,16 @@ class Connection:
         kind = type(event)
         session = self.session
         if kind is StanzaReceived and session is not None:
-            return self._stanzas.received(self, session, event)  # type: ignore[arg-type]
+            waiting = self._stanzas.received(self, session, event)  # type: ignore[arg-type]
+            self._credit -= 1
+            if self._credit >= 0 or self._pace is None:
+                return waiting
+            self._credit = PREPAID - 1
+            owed = self._pace.stanzas.charge(PREPAID)
+            if not owed:
+                return waiting
+            self._owed = max(self._owed, owed)
+            return self._rested(waiting)
         if session is not None and kind is AckReceived:
             self._asked = False
             self._stanzas.acknowledged(session, event)  # type: ignore[arg-type]
@@ -249,10 +277,20 @@ class Connection:
         if session is not None and kind is AckRequested:
             self._stanzas.acknowledge(self, session)
             return None
+        if session is not None and kind is ClientState:
+            session.looked_at(event.active)  # type: ignore[attr-defined]
+            return None
         if kind is StreamFailed or kind is StreamClosed:
             self._leave(farewell=True)
             return None
         return self._binding.take(self, event)
+
+    async def _rested(self, waiting: Awaitable[None] | None = None) -> None:
+        """Wait as long as the client was too fast, after what it has to wait for anyway."""
+        owed, self._owed = self._owed, 0.0
+        if waiting is not None:
+            await waiting
+        await asyncio.sleep(owed)
 
     def _leave(self, farewell: bool) -> None:
         session, self.session = self.session, None

@@ -14,7 +14,7 @@ from homeserver.domain.errors import AccountDisabled, NotAuthorized, RateLimited
 from homeserver.protocol.jid import JID
 from homeserver.protocol.scram import Verifier
 from homeserver.services.accounts import Accounts
-from homeserver.services.limits import Limits
+from homeserver.services.limits import Bucket, Limit, Limits
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,14 @@ class Peer:
     def secured(self) -> "Peer":
         """The same peer after a TLS handshake."""
         return Peer(self.address, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an account may send; all its connections share the two buckets."""
+
+    stanzas: Bucket
+    bytes: Bucket
 
 
 class Negotiation:
@@ -70,6 +78,13 @@ class Negotiation:
             raise AccountDisabled
         self._limits.login_accepted()
         return account
+
+    def pace(self, peer: Peer, account: Account) -> Pace | None:
+        """What slows the account's connection down; None where this address has no limits."""
+        if self._limits.exempt(peer.address):
+            return None
+        bare = account.jid.bare
+        return Pace(self._limits.bucket(Limit.STANZA_ACCOUNT, bare), self._limits.bucket(Limit.BYTES_ACCOUNT, bare))
 
     def failed(self, peer: Peer, jid: JID | None) -> None:
         """Count a wrong proof."""

@@ -124,6 +124,9 @@ class Resumption:
         if session.stream is None or farewell:
             self.end(session)
             return
+        session.looked_at(True)
+        if session.stream is None:
+            return  # with what was held, too much waits: it has ended
         session.kept = None  # the row's term begins anew
         self.changed(session)
         self._away[session] = asyncio.get_running_loop().call_later(self.seconds, self.end, session)

@@ -9,9 +9,11 @@ from typing import Final, Protocol
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Relation, Stored
+from homeserver.protocol.csi import InactiveQueue, Urgency, classify
 from homeserver.protocol.jid import JID
 from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stanza import Stanza
+from homeserver.protocol.xml import Element, parse_stanza
 from homeserver.services.delivery import Delivery
 from homeserver.services.presence import Presence
 from homeserver.xmpp import render
@@ -45,13 +47,18 @@ class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
+    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client
+    has not acknowledged, or is None without XEP-0198.
+
+    While nobody looks at the client (XEP-0352) what may wait is held in front of that queue: it is counted when it is
+    written, so counters and order on the wire agree, and what waits in the mailbox is not settled before.
     """
 
     __slots__ = (
         "_delivery",
         "_ended",
         "_given",
+        "_idle",
         "_mark",
         "_presence",
         "_read",
@@ -101,6 +108,7 @@ class XmppSession:
         self._ended = ended
         self._mark = mark
         self._written = 0
+        self._idle: InactiveQueue | None = None
         self._read: set[int] = set()
 
     # --- Session ------------------------------------------------------------------------------------------------------
@@ -112,19 +120,25 @@ class XmppSession:
             data = render.late(stored, owner, self.jid.domain) if late else render.direct(stored, owner)
         else:
             data = render.carbon(stored, relation, self.owner, str(self.jid))
-        if stored.id:
-            if self.queue is None:
-                self._written = stored.id
-            elif relation is Relation.DIRECT:
-                self._given[stored.id] = stored
-        self._transmit(data, stored.id or None)
+        idle = self._idle
+        if stored.id and relation is Relation.DIRECT and (self.queue is not None or idle is not None):
+            self._given[stored.id] = stored
+        if idle is None:
+            self._transmit(data, stored.id or None)
+        else:
+            self._weigh(idle, SentItem(stored.id or None, data), parse_stanza(data))
 
     def send(self, stanza: Stanza) -> None:
         """Take a presence, an IQ or a message that is not stored."""
-        self.write(stanza.encode())
+        if self._idle is None:
+            self._transmit(stanza.encode(), None)
+        else:
+            self._weigh(self._idle, SentItem(None, stanza.encode()), stanza.element)
 
     def write(self, data: bytes) -> None:
-        """Take a stanza as it goes on the wire."""
+        """Take a stanza as it goes on the wire; what was held goes before it."""
+        if self._idle is not None:
+            self._release(self._idle)
         self._transmit(data, None)
 
     def oldest_unacknowledged(self) -> int | None:
@@ -137,7 +151,7 @@ class XmppSession:
             self._read.update(ids)
 
     def already_read(self) -> frozenset[int]:
-        """What `has_read` gathered; forgotten by asking."""
+        """What `has_read` noted; forgotten by asking."""
         read, self._read = frozenset(self._read), set()
         return read
 
@@ -155,6 +169,30 @@ class XmppSession:
     def wishes(self) -> tuple[object, ...]:
         """What a later process must know of it; compared with ``kept``, what the row says."""
         return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
+
+    # --- client state -------------------------------------------------------------------------------------------------
+
+    def looked_at(self, is_active: bool) -> None:
+        """Somebody looks at the client, or nobody does (XEP-0352 s4.2). New and resumed streams are active (s5.2)."""
+        idle = self._idle
+        if not is_active:
+            self._idle = InactiveQueue() if idle is None else idle
+        elif idle is not None:
+            self._idle = None
+            self._release(idle)
+
+    def _weigh(self, idle: InactiveQueue, item: SentItem, stanza: Element) -> None:
+        found = classify(stanza)
+        if found.urgency is Urgency.DROP and item.mailbox_id is not None:
+            found = found._replace(urgency=Urgency.HOLD)
+        if idle.add(found, item):
+            self._release(idle)
+
+    def _release(self, idle: InactiveQueue) -> None:
+        for item in idle.take():
+            self._transmit(item.data, item.mailbox_id)
+            if self.queue is not None and self.queue.is_full:
+                return
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 
@@ -191,5 +229,8 @@ class XmppSession:
             if queue.is_full:
                 self.disconnect("policy-violation", "Too much waits for an acknowledgement")
                 return
+        elif mailbox_id is not None:
+            self._written = mailbox_id
+            self._given.pop(mailbox_id, None)
         if self.link is not None:
             self.link.transmit(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -30,7 +31,11 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        # Modules make many objects that stay: the collector would look at all of them again and again.
+        gc.disable()
         command = getattr(import_module(f"homeserver.cli.{_COMMANDS[cmd_name][0]}"), cmd_name)
+        gc.freeze()
+        gc.enable()
         assert isinstance(command, click.Command)
         return command
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from homeserver.cli.configuration import config_option, settings_or_exit
-from homeserver.lifecycle import Lifecycle, Reloader, Supervisor, run_process, tune_interpreter
+from homeserver.lifecycle import Lifecycle, Reloader, Supervisor, pause_collector, run_process, tune_interpreter
 from homeserver.listeners import CertificateError, ListenError
 from homeserver.storage.owner_lock import StoreInUse
 from homeserver.telemetry import set_up_logging
@@ -19,6 +19,7 @@ from homeserver.telemetry import set_up_logging
 @config_option
 def serve(config: Path) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads configuration and certificates again."""
+    pause_collector()
     from homeserver.app import build
 
     settings = settings_or_exit(config)

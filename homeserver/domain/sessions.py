@@ -33,6 +33,9 @@ class Session(Protocol):
     def has_read(self, ids: Iterable[int]) -> None:
         """Note what it read from the archive before it became available, so that it is not given that twice."""
 
+    def already_read(self) -> frozenset[int]:
+        """What `has_read` noted; forgotten by asking."""
+
     def is_visible_to(self, asker: JID) -> bool:
         """Whether the other side may know that it is there: a subscription or directed presence (RFC 6121 s8.5.3.1)."""
 

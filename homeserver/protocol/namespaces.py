@@ -75,6 +75,11 @@ XRD: Final = "http://docs.oasis-open.org/ns/xri/xrd-1.0"
 XMPP_WEBSOCKET_LINK: Final = "urn:xmpp:alt-connections:websocket"
 OFFLINE: Final = "msgoffline"
 
+# doap.xml
+RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+DOAP: Final = "http://usefulinc.com/ns/doap#"
+XMPP_DOAP: Final = "https://linkmauve.fr/ns/xmpp-doap#"
+
 # ours
 PARLEY_FEDERATION: Final = "urn:parley:federation:1"
 PARLEY_SERVER: Final = "urn:parley:server"

@@ -21,11 +21,13 @@ __all__ = [
     "local_name",
     "namespace_of",
     "parse_own",
+    "parse_stanza",
     "serialise",
     "text_of",
 ]
 
 _XML_PREFIX: Final = "{" + ns.XML + "}"
+_STREAM_START: Final = f"<stream xmlns='{ns.CLIENT}'>".encode()
 
 
 def element(namespace: str, name: str, attributes: dict[str, str] | None = None, *content: "Element | str") -> Element:
@@ -103,6 +105,11 @@ def serialise(root: Element, default: str = ns.CLIENT) -> str:
 def parse_own(text: bytes) -> Element:
     """Read back what `serialise` wrote with ``default=""``. Not for text from outside: nothing here is bounded."""
     return fromstring(text)  # noqa: S314 - written by this server
+
+
+def parse_stanza(data: bytes) -> Element:
+    """Read back one stanza as it goes on a ``jabber:client`` stream. Not for text from outside: nothing here is bounded."""
+    return fromstring(_STREAM_START + data + b"</stream>")[0]  # noqa: S314 - the parser of the stream bounded it
 
 
 def _write(node: Element, default: str, parts: list[str]) -> None:

@@ -80,18 +80,18 @@ class Delivery:
             if session.wants_copies and session.jid != source and session.priority is not None:
                 self._give(session, stored, Relation.SENT_ELSEWHERE)
 
-    def arrived(self, session: Session, seen: frozenset[int] = frozenset()) -> None:
+    def arrived(self, session: Session) -> None:
         """A session became available with a priority that takes messages: give it what waits.
 
-        ``seen`` are ids it already read from the archive on this connection; they are not given twice
-        (XEP-0160, XEP-0313). Live messages queue behind until it has caught up.
+        What it already read from the archive on this connection is not given twice (XEP-0160, XEP-0313). Live messages
+        queue behind until it has caught up.
         """
         if session in self._flushing or session in self._joined:
             return
         handed = self._handed.get(session.account.id, 0)
         top = self._begin(session)
         self._handed[session.account.id] = max(handed, top)
-        self._run(session, self._flush(session, handed, top, seen))
+        self._run(session, self._flush(session, handed, top, session.already_read()))
 
     def returned(self, session: Session, position: int, resource: str) -> None:
         """A session of an earlier process came back: give it everything of its mailbox behind ``position``.
@@ -178,13 +178,17 @@ class Delivery:
 
     async def _flush(self, session: Session, handed: int, top: int, seen: frozenset[int]) -> None:
         after = max(handed, await self._mailboxes.settled(session.account))
+        leads = True
         while session in self._flushing:
             waiting = await self._mailboxes.pending(session.account, FLUSH_PAGE, after)
             for entry in waiting:
                 if entry.id > top or session not in self._flushing:
                     return
                 if entry.id not in seen:
+                    leads = False
                     session.deliver(restored(entry, session.jid), Relation.DIRECT, True)
+                elif leads:
+                    self.settled(session, entry.id, lazy=True)
             if len(waiting) < FLUSH_PAGE:
                 return
             after = waiting[-1].id

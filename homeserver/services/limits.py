@@ -33,6 +33,7 @@ class Limit(Enum):
     REQUEST_ADDRESS = "requests_per_address"
     REQUEST_ACCOUNT = "requests_per_account"
     STANZA_ACCOUNT = "stanzas_per_account"
+    BYTES_ACCOUNT = "bytes_per_account"
     STANZA_PEER = "stanzas_per_peer"
 
 
@@ -43,6 +44,7 @@ LABELS: Final = {
     Limit.REQUEST_ADDRESS: "request",
     Limit.REQUEST_ACCOUNT: "request",
     Limit.STANZA_ACCOUNT: "stanza",
+    Limit.BYTES_ACCOUNT: "bytes",
     Limit.STANZA_PEER: "peer",
 }
 """The names of limits in the metrics."""

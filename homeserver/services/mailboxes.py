@@ -160,8 +160,9 @@ class Mailboxes:
 
     async def settled(self, account: Account) -> int:
         """The id up to which nothing waits for delivery, positions on their way to the store included."""
-        found = await self._database.read(sql.settled, account.id)
-        return max(found, self._commit.settling(account.id))
+        # Looked at first: what is committed while the read runs is in neither otherwise.
+        settling = self._commit.settling(account.id)
+        return max(await self._database.read(sql.settled, account.id), settling)
 
     def settle(self, account: Account, id_: int, lazy: bool = False) -> None:
         """Note that nothing up to ``id_`` waits for delivery; a lazy note may be a second late in the store."""

@@ -1,15 +1,14 @@
 """SQL for the time an account was last available."""
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from homeserver.storage import dialect
 from homeserver.storage.schema import last_activity as table
 
 
 def note(conn: Connection, account: int, at: float, status: str) -> None:
     """The account's last session became unavailable at ``at`` (seconds since the epoch), saying ``status``."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    made = insert(table).values(account=account, at=at, status=status)
+    made = dialect.upsert(conn, table).values(account=account, at=at, status=status)
     conn.execute(made.on_conflict_do_update(index_elements=[table.c.account], set_={"at": at, "status": status}))
 
 

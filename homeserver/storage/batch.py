@@ -1,10 +1,11 @@
 """What one commit holds, and the transaction that writes it."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, MetaData, Table, select
 
 from homeserver.domain.messages import Then
 from homeserver.storage import dialect, log_index, schema
@@ -93,6 +94,11 @@ class BatchWriter:
             filled = [column for column in outbox.columns if column.info.get("filled_by") != "database"]
             self._outbox = dialect.insert(outbox, filled)
             self._outbox_ids = tuple(place for place, column in enumerate(filled) if column.info.get("log_id"))
+
+    @classmethod
+    def of_server(cls, metadata: MetaData, crash_point: CrashPoint, stride: int) -> Self:
+        """The writer of this process, under a name of its own."""
+        return cls(secrets.token_hex(8), metadata.tables.get("outbox"), crash_point, stride)
 
     def write(self, connection: Connection, batch: Batch) -> None:
         """Write ``batch`` in one transaction and commit it. Raises what the database raises, or `AlsoFailed`."""

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from homeserver.domain.errors import ResourceConstraint
 from homeserver.domain.rosters import Contact, Roster
 from homeserver.domain.subscriptions import State
 from homeserver.protocol.jid import JID
+from homeserver.storage import dialect
 from homeserver.storage.schema import contact as table
 from homeserver.storage.schema import roster_version
 
@@ -128,9 +128,8 @@ def clear(conn: Connection, account: int) -> None:
 
 def _lock(conn: Connection, account: int, now: int) -> tuple[int, int]:
     """Take the roster's row to the end of the transaction, so that changes of one roster happen one after another."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     conn.execute(
-        insert(roster_version).values(account=account, version=now, floor=now).on_conflict_do_nothing(),
+        dialect.upsert(conn, roster_version).values(account=account, version=now, floor=now).on_conflict_do_nothing()
     )
     row = conn.execute(
         select(roster_version.c.version, roster_version.c.floor)

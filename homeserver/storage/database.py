@@ -1,27 +1,25 @@
 """The store: reads, writes, and the group commit of the message path."""
 
-import secrets
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from homeserver.storage import engines, log_index, migrations, owner_lock, schema
 from homeserver.storage.batch import BatchWriter, CrashPoint
-from homeserver.storage.committers import TaskCommitter, ThreadCommitter
+from homeserver.storage.committers import ThreadCommitter
 from homeserver.storage.group_commit import GroupCommit
 from homeserver.storage.log_index import Tail
-from homeserver.storage.readers import Readers
-from homeserver.storage.turns import FreeTurns, Turns
+from homeserver.storage.sql_threads import SqlThreads
+from homeserver.storage.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Run = Callable[..., Awaitable[Any]]
 
 
 class StorageSection(Protocol):
@@ -44,9 +42,7 @@ def _nothing(_point: str) -> None:
 class Database(ABC):
     """An open store. Functions given to it are plain functions of a `sqlalchemy.Connection` in this package."""
 
-    def __init__(self, write_engine: AsyncEngine, turns: Turns, commit: GroupCommit | None, name: str) -> None:
-        self._write_engine = write_engine
-        self._turns = turns
+    def __init__(self, commit: GroupCommit | None, name: str) -> None:
         self._commit = commit
         self.name = name
         """``sqlite`` or ``postgresql``."""
@@ -62,57 +58,42 @@ class Database(ABC):
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(connection, ...)`` in one snapshot and return what it returns."""
 
+    @abstractmethod
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(connection, ...)`` in one transaction, commit, return what it returned."""
-        async with self._turns.write(), self._write_engine.begin() as connection:
-            return await connection.run_sync(lambda found: fn(found, *args, **kwargs))
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Run]:
-        """Several functions in one transaction: ``await run(fn, *args)``. Everybody else's writes wait meanwhile."""
-        async with self._turns.write(), self._write_engine.begin() as connection:
-
-            async def run(fn: Callable[..., Any], *args: Any) -> Any:
-                return await connection.run_sync(lambda found: fn(found, *args))
-
-            yield run
 
 
 class SqliteDatabase(Database):
-    """Reads in plain threads."""
+    """Everything in plain threads."""
 
-    def __init__(self, write_engine: AsyncEngine, turns: Turns, commit: GroupCommit | None, readers: Readers) -> None:
-        super().__init__(write_engine, turns, commit, "sqlite")
+    def __init__(self, writer: SqlThreads, turns: Turns, commit: GroupCommit | None, readers: SqlThreads) -> None:
+        super().__init__(commit, "sqlite")
+        self._writer = writer
+        self._turns = turns
         self._readers = readers
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if kwargs:
-            found: T = await self._readers.submit(lambda connection: fn(connection, *args, **kwargs), ())
-        else:
-            found = await self._readers.submit(fn, args)
-        return found
+        return await _submit(self._readers, fn, *args, **kwargs)
 
-
-class PostgresqlDatabase(Database):
-    """Reads on pooled connections; a read that meets a broken one is repeated once."""
-
-    def __init__(
-        self, write_engine: AsyncEngine, turns: Turns, commit: GroupCommit | None, read_engine: AsyncEngine
-    ) -> None:
-        super().__init__(write_engine, turns, commit, "postgresql")
-        self._read_engine = read_engine
-
-    async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await self._read(lambda found: fn(found, *args, **kwargs))
-        except DBAPIError as error:
-            if not error.connection_invalidated:
+    async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._turns.write():
+            work = asyncio.ensure_future(_submit(self._writer, fn, *args, **kwargs))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # The thread goes on; the turn is given up when it has ended.
+                await asyncio.wait([work])
                 raise
-        return await self._read(lambda found: fn(found, *args, **kwargs))
 
-    async def _read(self, fn: Callable[[Connection], T]) -> T:
-        async with self._read_engine.connect() as connection:
-            return await connection.run_sync(fn)
+
+async def _submit(
+    threads: SqlThreads, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    if kwargs:
+        found: T = await threads.submit(lambda connection: fn(connection, *args, **kwargs), ())
+    else:
+        found = await threads.submit(fn, args)
+    return found
 
 
 @asynccontextmanager
@@ -130,7 +111,10 @@ async def open_database(
     store, as given to `domain/ids.py: IdSource`. Raises `owner_lock.StoreInUse`, `migrations.StoreTooNew` and what
     the database raises.
     """
-    opened = _open_postgresql if section.url else _open_sqlite
+    opened = _open_sqlite
+    if section.url:
+        # Imported when it is needed: asyncpg and SQLAlchemy's half for it are a tenth of the time of a start.
+        opened = import_module("homeserver.storage.postgresql").open_postgresql
     async with opened(section, owner, stride, crash_point) as database:
         yield database
 
@@ -142,61 +126,26 @@ async def _open_sqlite(
     engines.create_private(section.path)
     async with AsyncExitStack() as stack:
         stack.enter_context(owner_lock.held(section.path) if owner else nullcontext())
-        write_engine = engines.sqlite_async_engine(section.path, section.synchronous)
-        stack.push_async_callback(write_engine.dispose)
+        engine = engines.sqlite_engine(section.path, section.synchronous, read_only=False)
+        writer = SqlThreads(engine, 1, "writer")
+        stack.push_async_callback(writer.close)
         if owner:
-            await migrations.upgrade(write_engine)
-        elif not await migrations.is_current(write_engine):
+            await writer.submit(migrations.upgrade, ())
+        elif not await writer.submit(migrations.is_current, ()):
             with owner_lock.held(section.path):
-                await migrations.upgrade(write_engine)
-        read_engine = engines.sqlite_engine(section.path, section.synchronous, read_only=True)
-        readers = Readers(read_engine, section.readers)
+                await writer.submit(migrations.upgrade, ())
+        readers = SqlThreads(
+            engines.sqlite_engine(section.path, section.synchronous, read_only=True), section.readers, "reader"
+        )
         stack.push_async_callback(readers.close)
         turns = Turns()
         commit = None
         if owner:
-            last = await _catch_up(write_engine, fill=True)
-            engine = engines.sqlite_engine(section.path, section.synchronous, read_only=False)
-            committer = ThreadCommitter(engine, _writer(crash_point, stride))
+            await writer.submit(log_index.ensure_state, ())
+            last: int = await writer.submit(log_index.last_id, ())
+            while not await writer.submit(log_index.fill_rest, ()):
+                pass
+            committer = ThreadCommitter(engine, BatchWriter.of_server(schema.metadata, crash_point, stride))
             commit = GroupCommit(committer, turns, Tail(last), crash_point, last_id=last)
             stack.push_async_callback(commit.close)
-        yield SqliteDatabase(write_engine, turns, commit, readers)
-
-
-@asynccontextmanager
-async def _open_postgresql(
-    section: StorageSection, owner: bool, stride: int, crash_point: CrashPoint
-) -> AsyncIterator[Database]:
-    url = section.url or ""
-    async with AsyncExitStack() as stack:
-        write_engine = engines.postgresql_engine(url, section.readers)
-        stack.push_async_callback(write_engine.dispose)
-        await migrations.upgrade(write_engine)
-        read_engine = engines.postgresql_engine(url, section.readers, read_only=True, check=False)
-        stack.push_async_callback(read_engine.dispose)
-        turns = FreeTurns()
-        commit = None
-        if owner:
-            last = await _catch_up(write_engine, fill=False)
-            engine = engines.postgresql_engine(url, 1, check=False)
-            stack.push_async_callback(engine.dispose)
-            committer = TaskCommitter(engine, _writer(crash_point, stride))
-            commit = GroupCommit(committer, turns, None, crash_point, last_id=last)
-            stack.push_async_callback(commit.close)
-        yield PostgresqlDatabase(write_engine, turns, commit, read_engine)
-
-
-def _writer(crash_point: CrashPoint, stride: int) -> BatchWriter:
-    return BatchWriter(secrets.token_hex(8), schema.metadata.tables.get("outbox"), crash_point, stride)
-
-
-async def _catch_up(engine: AsyncEngine, fill: bool) -> int:
-    """Fill the entries an earlier process did not get to; return the highest id of the log."""
-    async with engine.begin() as connection:
-        await connection.run_sync(log_index.ensure_state)
-        last = await connection.run_sync(log_index.last_id)
-    done = not fill
-    while not done:
-        async with engine.begin() as connection:
-            done = await connection.run_sync(log_index.fill_rest)
-    return last
+        yield SqliteDatabase(writer, turns, commit, readers)

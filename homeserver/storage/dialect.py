@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table
-from sqlalchemy.dialects import postgresql
 
 _SQLITE_VARIABLES: Final = 32_000
 _LARGEST_CHUNK: Final = 512
-_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 Row = Sequence[Any]
 
@@ -32,10 +31,8 @@ class Bulk:
         self._one = "(" + ",".join("?" * len(columns)) + ")"
         limit = min(_LARGEST_CHUNK, _SQLITE_VARIABLES // len(columns))
         self._largest = 1 << (limit.bit_length() - 1)
-        arrays = ",".join(
-            f"${place}::{column.type.compile(dialect=_POSTGRESQL)}[]" for place, column in enumerate(columns, start=1)
-        )
-        self._unnest = f"{before} SELECT * FROM unnest({arrays}) {after}"  # noqa: S608
+        self._columns = columns
+        self._unnest = ""
         self._values: Callable[[int], str] = lru_cache(maxsize=64)(self._text)
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -43,6 +40,7 @@ class Bulk:
         if not rows:
             return
         if not is_sqlite(connection):
+            self._unnest = self._unnest or self._arrays(connection)
             connection.exec_driver_sql(self._unnest, tuple(list(column) for column in zip(*rows, strict=True)))
             return
         execute = _quick_execute(connection)
@@ -56,6 +54,11 @@ class Bulk:
 
     def _text(self, rows: int) -> str:
         return f"{self._before} VALUES {','.join([self._one] * rows)} {self._after}"
+
+    def _arrays(self, connection: Connection) -> str:
+        types = [column.type.compile(dialect=connection.dialect) for column in self._columns]
+        arrays = ",".join(f"${place}::{name}[]" for place, name in enumerate(types, start=1))
+        return f"{self._before} SELECT * FROM unnest({arrays}) {self._after}"  # noqa: S608
 
 
 def _quick_execute(connection: Connection) -> Callable[[str, tuple[Any, ...]], object]:
@@ -83,6 +86,12 @@ def update(table: Table, key: Column[Any], changed: Sequence[Column[Any]]) -> Bu
         f"WITH v({names}) AS (",
         f') UPDATE "{table.name}" SET {sets} FROM v WHERE "{table.name}"."{key.name}" = v.key',  # noqa: S608
     )
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT into ``table`` that has ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+    # The dialect of a connection is loaded; naming both of them would load the other as well.
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 def greatest(connection: Connection) -> str:

@@ -1,11 +1,10 @@
-"""Engines for SQLite and PostgreSQL, set up the one way Parley uses them."""
+"""Engines for SQLite, set up the one way Parley uses them."""
 
 import os
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS: Final = 10.0
@@ -25,35 +24,6 @@ def sqlite_engine(path: Path, synchronous: str, read_only: bool) -> Engine:
     engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False, "cached_statements": 512})
     _prepare(engine, synchronous, read_only)
     return engine
-
-
-def sqlite_async_engine(path: Path, synchronous: str) -> AsyncEngine:
-    """The aiosqlite engine of the slow path: one connection, kept open."""
-    url = make_url("sqlite+aiosqlite://").set(database=str(path))
-    engine = create_async_engine(url, pool_size=1, max_overflow=0)
-    _prepare(engine.sync_engine, synchronous, read_only=False)
-    return engine
-
-
-def postgresql_url(url: str) -> str:
-    """``postgresql://...`` with our driver named; the rest is kept, the password too."""
-    made = make_url(url)
-    return made.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-
-
-def postgresql_engine(url: str, size: int, read_only: bool = False, check: bool = True) -> AsyncEngine:
-    """An asyncpg engine. Readers see one snapshot per read; ``check`` tries a pooled connection before its use."""
-    options: dict[str, Any] = {}
-    if read_only:
-        options["isolation_level"] = "REPEATABLE READ"
-    return create_async_engine(
-        postgresql_url(url),
-        pool_size=size,
-        max_overflow=0,
-        pool_pre_ping=check,
-        connect_args={"server_settings": {"application_name": "parley", "synchronous_commit": "on"}},
-        **options,
-    )
 
 
 def _prepare(engine: Engine, synchronous: str, read_only: bool) -> None:

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from xml.etree.ElementTree import Element
@@ -126,7 +127,9 @@ class Storm:
     def _enlist(self, side: int, server: Server, account: Account) -> None:
         if account.local in RECEIVERS:
             observer = Observer(
-                message=self._receive(account.jid), confirmed=self._ledger.confirmed, covered=self._ledger.covered
+                message=self._receive(account.jid),
+                confirmed=self._ledger.confirmed,
+                covered=partial(self._ledger.covered, account.jid),
             )
             silent = account.local == "silent"
             client = ManagedClient(server.endpoint, account, observer, acks=not silent)
@@ -212,6 +215,8 @@ class Storm:
             await server.kill9()
         else:
             await server.kill9()
+        if fault.action != "term":
+            self._ledger.killed(account.jid for account in server.accounts)
         self._acked[fault.side].clear()
         if fault.action != "freeze" and fault.seconds:
             await asyncio.sleep(fault.seconds)

@@ -9,7 +9,8 @@ import pytest
 from homeserver.protocol import namespaces as ns
 from tests.e2e.conftest import MakeNode
 from tests.kit.node import ParleyServer
-from tests.kit.wire import header, plain, resident_bytes, wire
+from tests.kit.server import Account
+from tests.kit.wire import Wire, header, plain, resident_bytes, stream_error, wire
 
 PING = f"<iq type='get' id='%d'><ping xmlns='{ns.PING}'/></iq>"
 
@@ -72,6 +73,10 @@ async def test_s142_client_that_never_reads_costs_bounded_memory(make_node: Make
     await node.start()
     ann, bob, cat = node.accounts
     text = "z" * 20_000
+    # The server's own caches are full when this was sent to somebody who is not there.
+    async with wire(node.endpoint) as sender:
+        await sender.login(node.domain, ann)
+        await flood(sender, cat, text, 1500)
     async with (
         wire(node.endpoint, receive_buffer=4096) as deaf,
         wire(node.endpoint) as sender,
@@ -83,13 +88,54 @@ async def test_s142_client_that_never_reads_costs_bounded_memory(make_node: Make
         await sender.login(node.domain, ann)
         await neighbour.login(node.domain, cat)
         before = resident_bytes(node.pid)
-        for number in range(1500):
-            await sender.send(f"<message to='{bob.jid}' type='chat'><body>{text}</body></message>".encode())
-            if number % 100 == 99:
-                await sender.ping(f"sent{number}", timeout=30)
+        await flood(sender, bob, text, 3000)
         grown = resident_bytes(node.pid) - before
-        assert b"neighbour" in await neighbour.ping("neighbour", timeout=2)
-    assert grown < 20 * 1024 * 1024, f"{grown} bytes more for 30 MB that nobody reads"
+        assert b"neighbour" in await neighbour.ping("neighbour", timeout=10)
+    assert grown < 30 * 1024 * 1024, f"{grown} bytes more for 60 MB that nobody reads"
+
+
+async def flood(sender: Wire, to: Account, text: str, count: int) -> None:
+    """Send as many messages, and wait now and then until the server has taken them."""
+    message = f"<message to='{to.jid}' type='chat'><body>{text}</body></message>".encode()
+    for number in range(count):
+        await sender.send(message)
+        if number % 100 == 99:
+            await sender.ping(f"sent{number}", timeout=60)
+
+
+@pytest.fixture
+async def paced(make_node: MakeNode) -> ParleyServer:
+    """A node whose accounts may send 40 stanzas and 100 kB in a second."""
+    limits = {"stanzas_per_account": "40 per second", "bytes_per_account": "100000 per second"}
+    made = make_node(["ann", "bob"], extra={"limits": {**limits, "off_on_loopback": False}})
+    await made.start()
+    return made
+
+
+async def test_s143_who_sends_too_fast_is_read_slowly_and_loses_nothing(paced: ParleyServer) -> None:
+    async with wire(paced.endpoint) as first, wire(paced.endpoint) as second, wire(paced.endpoint) as neighbour:
+        await first.login(paced.domain, paced.accounts[0], "first")
+        await second.login(paced.domain, paced.accounts[0], "second")
+        await neighbour.login(paced.domain, paced.accounts[1])
+        begun = time.monotonic()
+        for peer in (first, second):
+            await peer.send("".join(PING % number for number in range(100)).encode())
+        assert b"neighbour" in await neighbour.ping("neighbour")
+        for peer in (first, second):
+            await peer.until(b"id='99'", timeout=60)
+            assert [number for number in range(100) if f"id='{number}'".encode() not in peer.heard] == []
+            assert stream_error(peer.heard) is None
+        # 40 at once, the other 160 of the account at 40 in a second
+        assert time.monotonic() - begun >= 3.5
+
+
+async def test_s26_white_space_is_read_slowly(paced: ParleyServer) -> None:
+    async with wire(paced.endpoint) as ann:
+        await ann.login(paced.domain, paced.accounts[0])
+        begun = time.monotonic()
+        await ann.send(b" " * 500_000)
+        assert b"after" in await ann.ping("after", timeout=60)
+        assert time.monotonic() - begun >= 3
 
 
 async def test_s143_flood_of_queries_does_not_slow_the_neighbour(make_node: MakeNode) -> None:

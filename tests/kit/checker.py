@@ -41,8 +41,12 @@ class Verdict:
     missing in the archive of sender or recipient (an archive
     that was not handed in is empty). ``lost_live``: acknowledged and never received on a stream; counted as
     lost only where clients have no archive. ``doubled``: two archive entries or two stanza-ids for one sent message, or
-    delivered again after the client's acknowledgement, by ``<a/>`` or by the ``h`` of a resumption. ``ghosts``: received or archived, never sent.
-    ``bounced``: acknowledged, then returned to the sender as an error.
+    delivered again after the client's acknowledgement, by ``<a/>`` or by the ``h`` of a resumption. ``ghosts``: received
+    or archived, never sent. ``bounced``: acknowledged, then returned to the sender as an error.
+
+    ``repeated`` is not doubled: what a killed server had sent after it last wrote down how far the client was may come
+    once more when the client resumes, with the same stanza-id. It must be the end of what the client had received, the
+    server must have been killed since the client was last connected, and no message comes so twice.
     """
 
     sent: int
@@ -59,6 +63,7 @@ class Verdict:
     out_of_order_archive: int
     ghosts: int
     bounced: int
+    repeated: int
     archive_checked: bool
     recoveries: tuple[float, ...] = ()
     examples: tuple[str, ...] = field(default=(), repr=False)
@@ -103,11 +108,30 @@ class Verdict:
             f"never received live {self.lost_live}, bounced {self.bounced}, ghosts {self.ghosts}",
             f"doubled {self.doubled} (archive {self.doubled_archive}, stanza-ids {self.doubled_ids}, "
             f"after acknowledgement {self.doubled_after_ack}, after resumption {self.doubled_after_resume})",
+            f"came once more when a client resumed after a kill: {self.repeated}",
             f"out of order {self.out_of_order} (live {self.out_of_order_live}, archive {self.out_of_order_archive})",
             f"recovery after {len(self.recoveries)} restarts: p50 {self.recovery_p50:.2f} s, "
             f"max {self.recovery_max:.2f} s",
         ]
         return "\n".join([*lines, *("  " + example for example in self.examples)])
+
+
+@dataclass(slots=True)
+class _Resumption:
+    """What a client had received and the server was told at a resumption, oldest first, and what of it came again."""
+
+    covered: list[Key]
+    after_kill: bool
+    repeated: set[Key] = field(default_factory=set)
+
+    def strays(self) -> set[Key]:
+        """Repeated ones that are not the end of what was received."""
+        end: set[Key] = set()
+        for key in reversed(self.covered):
+            if key not in self.repeated:
+                break
+            end.add(key)
+        return self.repeated - end
 
 
 class Ledger:
@@ -120,7 +144,10 @@ class Ledger:
         self._received: dict[Key, list[str | None]] = defaultdict(list)
         self._live_order: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._confirmed: set[Key] = set()
-        self._covered: set[Key] = set()
+        self._covered: dict[Key, _Resumption] = {}
+        self._resumptions: list[_Resumption] = []
+        self._killed: set[str] = set()
+        self._repeated: set[Key] = set()
         self._again: list[Key] = []
         self._again_resumed: list[Key] = []
         self._ghosts: list[str] = []
@@ -147,7 +174,12 @@ class Ledger:
         if key in self._confirmed:
             self._again.append(key)
         elif key in self._covered:
-            self._again_resumed.append(key)
+            resumption = self._covered[key]
+            if resumption.after_kill and key not in self._repeated:
+                self._repeated.add(key)
+                resumption.repeated.add(key)
+            else:
+                self._again_resumed.append(key)
         if key not in self._received:
             self._live_order[key.sender, key.recipient].append(key.number)
         self._received[key].append(stanza_id)
@@ -156,9 +188,18 @@ class Ledger:
         """The recipient's ``<a/>`` for it has reached the server for certain: something behind it was answered."""
         self._confirmed.add(key)
 
-    def covered(self, key: Key) -> None:
-        """The recipient's ``<resume h/>`` covered it, and the server answered ``<resumed/>`` (XEP-0198 s5)."""
-        self._covered.add(key)
+    def killed(self, recipients: Iterable[str]) -> None:
+        """The server of these was killed: their next resumption may bring the last messages once more."""
+        self._killed.update(recipients)
+
+    def covered(self, recipient: str, keys: Sequence[Key]) -> None:
+        """The recipient's ``<resume h/>`` covered these, oldest first, and the server answered ``<resumed/>``
+        (XEP-0198 s5)."""
+        resumption = _Resumption(list(keys), recipient in self._killed)
+        self._killed.discard(recipient)
+        self._resumptions.append(resumption)
+        for key in keys:
+            self._covered[key] = resumption
 
     def archived(self, owner: str, entries: Iterable[tuple[str, Key]]) -> None:
         """The whole archive of ``owner``, oldest first: (archive id, key)."""
@@ -208,7 +249,9 @@ class Ledger:
         lost = [f"lost for good: {key}" for key in sorted(lost_hard)]
         lost += [f"lost in the archive of {owner}: {key}" for key, owner in sorted(lost_mam)]
         examples += [f"delivered again after acknowledgement: {key}" for key in self._again]
-        examples += [f"delivered again though the resumption covered it: {key}" for key in self._again_resumed]
+        strays = {key for resumption in self._resumptions for key in resumption.strays()}
+        again_resumed = self._again_resumed + sorted(strays)
+        examples += [f"delivered again though the resumption covered it: {key}" for key in again_resumed]
         return Verdict(
             sent=len(self._sent),
             acknowledged=len(self._acknowledged),
@@ -219,11 +262,12 @@ class Ledger:
             doubled_archive=doubled_archive,
             doubled_ids=doubled_ids,
             doubled_after_ack=len(self._again),
-            doubled_after_resume=len(self._again_resumed),
+            doubled_after_resume=len(again_resumed),
             out_of_order_live=live_swaps,
             out_of_order_archive=archive_swaps,
             ghosts=len(ghosts),
             bounced=len(self._bounced & self._acknowledged),
+            repeated=len(self._repeated - strays),
             archive_checked=archive,
             recoveries=tuple(self._recoveries),
             examples=tuple((lost + examples + ghosts)[:20]),

@@ -48,6 +48,9 @@ class FakeSession:
     def has_read(self, ids: Iterable[int]) -> None:
         pass
 
+    def already_read(self) -> frozenset[int]:
+        return frozenset()
+
     def is_visible_to(self, asker: JID) -> bool:
         return self._visible is not None and self._visible(self.jid, asker)
 

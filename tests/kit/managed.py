@@ -24,14 +24,15 @@ class Observer:
     """What a client tells about: each is called on the loop as it happens.
 
     ``message(element)`` gives the key it took from a received message, or None; ``acknowledged(key)``: the server
-    acknowledged a sent message; ``confirmed(key)``: the server has surely seen our acknowledgement of a received one;
-    ``covered(key)``: it resumed the session with a count that includes a received one.
+    acknowledged a sent message; ``confirmed(key)``: our acknowledgement of a received one is surely handled: the server
+    has acknowledged something we sent behind it; ``covered(keys)``: it resumed the session with a count that includes
+    these received ones, oldest first, and what they are behind was confirmed or covered before.
     """
 
     message: Callable[[Element], Key | None] = lambda _: None
     acknowledged: Callable[[Key], None] = lambda _: None
     confirmed: Callable[[Key], None] = lambda _: None
-    covered: Callable[[Key], None] = lambda _: None
+    covered: Callable[[list[Key]], None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class ManagedClient:
         self._inbound = 0
         self._told = 0
         self._unconfirmed: deque[tuple[int, Key]] = deque()
-        self._ping: tuple[str, int] | None = None
+        self._proof: tuple[int, int] | None = None  # once so many sent are handled, so many received are confirmed
         self._queries: dict[str, asyncio.Future[Element]] = {}
         self._results: list[Element] = []
 
@@ -97,7 +98,7 @@ class ManagedClient:
 
     def _lost(self) -> None:
         self.online.clear()
-        self._ping = None
+        self._proof = None
         if self._client is not None:
             self._client.abort()
             self._client = None
@@ -140,8 +141,8 @@ class ManagedClient:
             return False
         self.counters.resumed += 1
         self._told = self._inbound
-        while self._unconfirmed:
-            self._observer.covered(self._unconfirmed.popleft()[1])
+        self._observer.covered([key for _, key in self._unconfirmed])
+        self._unconfirmed.clear()
         for text, _ in self._unacked:
             client.write(text)
         return True
@@ -203,9 +204,6 @@ class ManagedClient:
 
     def _answered(self, client: RawClient, iq: Element) -> None:
         found = iq.get("id", "")
-        if self._ping is not None and found == self._ping[0]:
-            self._confirm(self._ping[1])
-            self._ping = None
         waiting = self._queries.pop(found, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(iq)
@@ -218,13 +216,21 @@ class ManagedClient:
             )
 
     def _acknowledge(self, client: RawClient) -> None:
-        """Acknowledge all that came, and ask something behind it: the answer proves the acknowledgement was read."""
+        """Acknowledge all that came, and send a stanza behind it: once that is acknowledged, so is what it follows.
+
+        An answer to it would not do: it may leave before what the server noted of our acknowledgement is durable.
+        """
         self._told = self._inbound
         client.write(f"<a xmlns='{ns.STREAM_MANAGEMENT}' h='{self._inbound}'/>")
-        if self._ping is None and self._unconfirmed:
-            self._ping = (f"confirm{next(self._serial)}", self._inbound)
-            text = f"<iq type='get' id='{self._ping[0]}' to='{self._endpoint.domain}'><ping xmlns='{ns.PING}'/></iq>"
-            self._write(client, text, None)
+        if self._proof is None and self._unconfirmed:
+            name = f"confirm{next(self._serial)}"
+            self._write(
+                client,
+                f"<iq type='get' id='{name}' to='{self._endpoint.domain}'><ping xmlns='{ns.PING}'/></iq>",
+                None,
+            )
+            self._proof = (self._sent + len(self._unacked), self._inbound)
+            client.write(f"<r xmlns='{ns.STREAM_MANAGEMENT}'/>")
 
     def _handled(self, handled: int) -> None:
         for _ in range(handled - self._sent):
@@ -234,6 +240,9 @@ class ManagedClient:
             self._sent += 1
             if key is not None:
                 self._observer.acknowledged(key)
+        if self._proof is not None and self._sent >= self._proof[0]:
+            self._confirm(self._proof[1])
+            self._proof = None
         self.moved.set()
 
     def _confirm(self, handled: int) -> None:

@@ -90,8 +90,12 @@ class World:
         return made
 
     async def send(self, session: FakeSession, text: str) -> None:
-        """A client sends presence."""
-        await self._finished(self.dispatcher.presence(session, stanza(text, session.jid)))
+        """A client sends presence or an IQ."""
+        made = stanza(text, session.jid)
+        if made.name == "iq":
+            await self._finished(self.dispatcher.iq(session, made, None))
+        else:
+            await self._finished(self.dispatcher.presence(session, made))
 
     async def iq(self, session: FakeSession, text: str) -> Element:
         """A client sends an IQ to this server; its answer."""

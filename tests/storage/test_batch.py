@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, select
 
-from homeserver.storage import engines, schema
+from homeserver.storage import engines, postgresql, schema
 from homeserver.storage.batch import Also, Batch, BatchWriter
 from homeserver.storage.database import Database, open_database
 from tests.storage.conftest import Section
@@ -39,7 +39,7 @@ async def running(section: Section) -> AsyncIterator[Callable[..., Any]]:
             yield call
         engine.dispose()
     else:
-        remote = engines.postgresql_engine(section.url, 1)
+        remote = postgresql.postgresql_engine(section.url, 1)
         async with remote.connect() as found:
 
             async def run(fn: Callable[..., Any], *args: Any) -> Any:

@@ -4,15 +4,18 @@ import asyncio
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
 
 from homeserver.storage import migrations
 from homeserver.storage.database import Database, open_database
+from homeserver.storage.migrations import revisions
 from homeserver.storage.owner_lock import StoreInUse
 from homeserver.storage.schema import metadata
 from tests.storage.conftest import Open, Section, add_accounts
@@ -27,6 +30,12 @@ def difference(connection: Connection) -> list[object]:
 async def test_migrated_tables_equal_the_schema(database: Database) -> None:
     assert await database.write(difference) == []
     assert await database.read(migrations.current) == migrations.head()
+
+
+def test_the_newest_revision_is_the_one_alembic_finds() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        scripts = ScriptDirectory.from_config(revisions.configuration(connection))
+    assert scripts.get_current_head() == migrations.head()
 
 
 async def test_opening_again_changes_nothing(opening: Open) -> None:
@@ -70,6 +79,28 @@ async def test_a_cancelled_write_leaves_the_store_usable(database: Database) -> 
     assert await committed(database) is None
     async with asyncio.timeout(5):
         assert await database.write(scalar, "SELECT 1") == 1
+
+
+async def test_a_write_cancelled_under_way_keeps_its_turn(sqlite_section: Section) -> None:
+    begun, go_on, order = asyncio.Event(), threading.Event(), list[str]()
+    loop = asyncio.get_running_loop()
+
+    def slow(connection: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(5)
+        order.append("write")
+
+    async with open_database(sqlite_section) as database:
+        await database.write(add_accounts)
+        write = asyncio.create_task(database.write(slow))
+        await begun.wait()
+        write.cancel()
+        database.commit.append(row(1), lambda error: order.append(f"commit {error}"))
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await write
+        assert await committed(database) is None
+    assert order == ["write", "commit None"]
 
 
 async def test_foreign_keys_hold(database: Database) -> None:

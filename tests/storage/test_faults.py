@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from homeserver.domain.messages import PageRequest
 from homeserver.storage import mailboxes
 from homeserver.storage.batch import CRASH_POINTS, FILL_CRASH_POINTS
-from homeserver.storage.committers import TaskCommitter
 from homeserver.storage.database import Database, open_database
 from homeserver.storage.log_index import LogRow
+from homeserver.storage.task_committer import TaskCommitter
 from tests.kit.postgres import Cluster
 from tests.storage.conftest import Open, Section, add_accounts
 from tests.storage.test_group_commit import committed, ids, row

@@ -186,23 +186,3 @@ async def test_writes_and_commits_take_turns(database: Database) -> None:
     await asyncio.gather(*writes)
     assert await committed(database) is None
     assert len(await database.read(ids)) == 199
-
-
-async def test_a_transaction_of_several_steps(database: Database) -> None:
-    async with database.transaction() as run:
-        before = await run(scalar, "SELECT count(*) FROM account")
-        await run(text_execute, "DELETE FROM account WHERE id = 9")
-        assert await run(scalar, "SELECT count(*) FROM account") == before - 1
-    with pytest.raises(LookupError):
-        await abandoned(database)
-    assert await database.read(scalar, "SELECT count(*) FROM account") == before - 1
-
-
-async def abandoned(database: Database) -> None:
-    async with database.transaction() as run:
-        await run(text_execute, "DELETE FROM account WHERE id = 8")
-        raise LookupError
-
-
-def text_execute(connection: Connection, statement: str) -> None:
-    connection.execute(text(statement))

@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import create_engine
 
-from homeserver.storage import migrations
+from homeserver.storage.migrations import revisions
 
 _VERSIONS = Path(__file__).parent / "versions"
 
@@ -19,7 +19,7 @@ def main(message: str | None) -> None:
         for old in _VERSIONS.glob("*.py"):
             old.unlink()
     with engine.begin() as connection:
-        config = migrations.configuration(connection)
+        config = revisions.configuration(connection)
         number = f"{len(list(_VERSIONS.glob('*.py'))) + 1:04d}"
         if message is not None:
             command.upgrade(config, "head")

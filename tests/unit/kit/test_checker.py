@@ -95,15 +95,51 @@ def test_repeat_after_the_acknowledgement_is_doubled(ledger: Ledger) -> None:
     assert verdict.doubled_after_ack == 1
 
 
-def test_repeat_after_a_resumption_that_covered_it_is_doubled() -> None:
+def resumed(*received: int, killed: bool) -> Ledger:
+    """Two messages were received, then the client resumed, and these came."""
     ledger = Ledger()
-    ledger.sent(key(1))
-    ledger.received(key(1), A, B, "x")
-    ledger.covered(key(1))
-    ledger.received(key(1), A, B, "x")
-    verdict = ledger.verdict(archive=False)
+    for number in (1, 2):
+        ledger.sent(key(number))
+        ledger.received(key(number), A, B, f"id{number}")
+    if killed:
+        ledger.killed([B])
+    ledger.covered(B, [key(1), key(2)])
+    for number in received:
+        ledger.received(key(number), A, B, f"id{number}")
+    return ledger
+
+
+def test_repeat_after_a_resumption_that_covered_it_is_doubled() -> None:
+    verdict = resumed(2, killed=False).verdict(archive=False)
     only(verdict, doubled=1)
     assert verdict.doubled_after_resume == 1
+
+
+def test_the_last_may_come_once_more_after_a_kill() -> None:
+    verdict = resumed(2, killed=True).verdict(archive=False)
+    only(verdict)
+    assert verdict.repeated == 1
+
+
+def test_what_comes_once_more_is_the_end_of_what_was_received() -> None:
+    verdict = resumed(1, killed=True).verdict(archive=False)
+    only(verdict, doubled=1)
+    assert verdict.repeated == 0
+
+
+def test_a_repeat_that_comes_again_is_doubled() -> None:
+    ledger = resumed(2, killed=True)
+    ledger.killed([B])
+    ledger.covered(B, [key(2)])
+    ledger.received(key(2), A, B, "id2")
+    only(ledger.verdict(archive=False), doubled=1)
+
+
+def test_a_kill_excuses_one_resumption() -> None:
+    ledger = resumed(killed=True)
+    ledger.covered(B, [key(2)])
+    ledger.received(key(2), A, B, "id2")
+    only(ledger.verdict(archive=False), doubled=1)
 
 
 def test_swapped_live_delivery_is_out_of_order() -> None:

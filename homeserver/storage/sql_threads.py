@@ -1,4 +1,4 @@
-"""Threads that read SQLite: a read costs microseconds there, not the third of a millisecond of an async driver."""
+"""Threads that use SQLite: a read costs microseconds there, not the third of a millisecond of an async driver."""
 
 import asyncio
 import queue
@@ -11,25 +11,25 @@ from sqlalchemy import Connection, Engine
 Job = tuple[Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any]"]
 
 
-class Readers:
-    """A few threads, each with its own connection; every read sees one snapshot."""
+class SqlThreads:
+    """A few threads called ``name``, each with its own connection; every job is one transaction."""
 
-    def __init__(self, engine: Engine, count: int) -> None:
+    def __init__(self, engine: Engine, count: int, name: str) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, name=f"reader-{place}") for place in range(count)]
+        self._threads = [threading.Thread(target=self._run, name=f"{name}-{place}") for place in range(count)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> "asyncio.Future[Any]":
-        """Run ``fn(connection, *args)`` in a thread."""
+        """Run ``fn(connection, *args)`` in a thread, and commit. A cancelled future does not stop the job."""
         found = self._loop.create_future()
         self._jobs.put((fn, args, found))
         return found
 
     async def close(self) -> None:
-        """End after the reads already submitted."""
+        """End after the jobs already submitted."""
         for _ in self._threads:
             self._jobs.put(None)
         await asyncio.to_thread(self._join)
