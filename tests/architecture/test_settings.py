@@ -100,7 +100,7 @@ class Reader(ast.NodeVisitor):
             self.visit(loop)
         self.generic_visit(node)
 
-    visit_GeneratorExp = visit_DictComp = visit_SetComp = visit_ListComp
+    visit_GeneratorExp = visit_DictComp = visit_SetComp = visit_ListComp  # noqa: N815
 
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr == "subscribe":
