@@ -40,6 +40,7 @@ from homeserver.services.delivery import Delivery, takes
 from homeserver.services.presence import Presence
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import ResumableStream
+from homeserver.storage.faults import is_full
 from homeserver.xmpp.registration import Registration
 
 if TYPE_CHECKING:
@@ -183,11 +184,16 @@ class Binding:
         if session is None:
             return
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
+        stream = None
         if event.resume and self._resumption.seconds > 0:
-            stream = await self._resumption.enable(session)
-            connection.stream.enabled(session.queue, stream, int(self._resumption.seconds))
-        else:
-            connection.stream.enabled(session.queue, None, None)
+            try:
+                stream = await self._resumption.enable(session)
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                # Logins go on when the disk is full; what is acknowledged cannot be resumed then.
+                log.warning("stream cannot be resumed, the store is full", account=session.account.jid.bare)
+        connection.stream.enabled(session.queue, stream, int(self._resumption.seconds) if stream else None)
 
     # --- an old session -----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from client_api.xmpp.connection import Connection, Wire
 from client_api.xmpp.negotiation import Peer
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.stanzas import Stanzas
+from client_api.xmpp.tcp import is_loopback
 from config.settings import LimitSettings
 from homeserver.protocol.c2s import ServerStream
 from homeserver.protocol.features import StreamLimits, StreamOptions
@@ -65,7 +66,8 @@ class XmppFace:
         self._open.add(connection)
         key = address_key(address)
         self._strangers[key] += 1
-        if self._strangers[key] > self._settings.unauthenticated_per_address:
+        is_exempt = self._settings.off_on_loopback and is_loopback(address)
+        if self._strangers[key] > self._settings.unauthenticated_per_address and not is_exempt:
             connection.end("policy-violation", "Too many connections that have not logged in")
         return connection
 

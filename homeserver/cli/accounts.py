@@ -54,7 +54,7 @@ _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the 
 @asynccontextmanager
 async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """The accounts of a configuration, opened beside a server that may be running."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with open_database(settings.storage, owner=False) as database:
         accounts = Accounts(database, settings.accounts, SystemClock(), settings.domains)
         await accounts.start()

@@ -70,7 +70,7 @@ ELSEWHERE: Final = (
     Support("XEP-0352", "1.0.0", "complete", "homeserver/protocol/csi.py", offered=ns.CLIENT_STATE),
     Support("XEP-0359", "0.7.0", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0368", "1.1.0", "complete", "homeserver/listeners.py"),
-    Support("XEP-0386", "1.1.0", "complete", "homeserver/protocol/binding.py"),
+    Support("XEP-0386", "1.1.0", "partial", "homeserver/protocol/binding.py", "what waits is sent; no archive metadata"),
     Support("XEP-0388", "1.0.4", "complete", "homeserver/protocol/negotiation.py", offered=ns.SASL2),
     Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING
