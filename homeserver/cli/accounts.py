@@ -32,7 +32,7 @@ More = Callable[[Settings], Mapping[str, Callable[[Arguments], Awaitable[Any]]]]
 _PASSWORD_BYTES = 12
 
 
-class _Address(click.ParamType[JID]):
+class Address(click.ParamType[JID]):
     """A bare address on the command line."""
 
     name = "address"
@@ -47,7 +47,7 @@ class _Address(click.ParamType[JID]):
         return address
 
 
-_address = click.argument("address", type=_Address())
+_address = click.argument("address", type=Address())
 _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
@@ -114,7 +114,7 @@ def account() -> None:
 
 @account.command()
 @config_option
-@click.argument("address", type=_Address(), required=False)
+@click.argument("address", type=Address(), required=False)
 @_password_stdin
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.MEMBER.value, show_default=True)
 @click.option(
