@@ -168,6 +168,7 @@ class LimitSettings:
     bytes_per_account: Rate = setting(
         parse_rate("50000000 per 10 seconds"),
         "Bytes that the clients of one account send; above it the server reads more slowly.",
+        reloadable=True,
     )
     stanzas_per_peer: Rate = setting(
         parse_rate("20000 per 10 seconds"),
