@@ -122,15 +122,15 @@ class AccountSettings:
     """Accounts and passwords."""
 
     registration: Literal["closed", "invite", "open"] = setting(
-        "closed", "Who may make an account: the operator only, holders of an invitation, or everyone."
+        "closed", "Who may make an account: the operator only, holders of an invitation, or everyone.", reloadable=True
     )
     scram_iterations: int = setting(
-        10_000, "Rounds of the password derivation of new passwords.", at_least=4096, at_most=1_000_000
+        10_000, "Rounds of the password derivation of new passwords.", at_least=4096, at_most=1_000_000, reloadable=True
     )
-    password_min: int = setting(8, "Fewest characters of a new password.", at_least=1, at_most=128)
-    password_max: int = setting(256, "Most characters of a password.", at_least=64, at_most=1024)
+    password_min: int = setting(8, "Fewest characters of a new password.", at_least=1, at_most=128, reloadable=True)
+    password_max: int = setting(256, "Most characters of a password.", at_least=64, at_most=1024, reloadable=True)
     invitation_lifetime: Duration = setting(
-        parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60
+        parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60, reloadable=True
     )
 
 
@@ -148,17 +148,22 @@ class TokenSettings:
 class LimitSettings:
     """What one address, account or connection may use. Rates are buckets: the number is also the burst."""
 
-    off_on_loopback: bool = setting(False, "No rate limits for peers on a loopback address.")
-    logins_per_address: Rate = setting(parse_rate("30 per minute"), "Failed logins from one address.")
-    logins_per_account: Rate = setting(parse_rate("10 per minute"), "Failed logins to one account.")
-    registrations_per_address: Rate = setting(parse_rate("5 per hour"), "New accounts from one address.")
-    requests_per_address: Rate = setting(
-        parse_rate("120 per 10 seconds"), "JSON API requests without a token from one address."
+    off_on_loopback: bool = setting(False, "No rate limits for peers on a loopback address.", reloadable=True)
+    logins_per_address: Rate = setting(parse_rate("30 per minute"), "Failed logins from one address.", reloadable=True)
+    logins_per_account: Rate = setting(parse_rate("10 per minute"), "Failed logins to one account.", reloadable=True)
+    registrations_per_address: Rate = setting(
+        parse_rate("5 per hour"), "New accounts from one address.", reloadable=True
     )
-    requests_per_account: Rate = setting(parse_rate("600 per 10 seconds"), "JSON API requests of one account.")
+    requests_per_address: Rate = setting(
+        parse_rate("120 per 10 seconds"), "JSON API requests without a token from one address.", reloadable=True
+    )
+    requests_per_account: Rate = setting(
+        parse_rate("600 per 10 seconds"), "JSON API requests of one account.", reloadable=True
+    )
     stanzas_per_account: Rate = setting(
         parse_rate("2000 per 10 seconds"),
         "Stanzas of one account; above it the server reads more slowly.",
+        reloadable=True,
     )
     bytes_per_account: Rate = setting(
         parse_rate("50000000 per 10 seconds"),
@@ -167,8 +172,11 @@ class LimitSettings:
     stanzas_per_peer: Rate = setting(
         parse_rate("20000 per 10 seconds"),
         "Stanzas from one other server; above it requests are put off.",
+        reloadable=True,
     )
-    unauthenticated_per_address: int = setting(100, "Connections of one address that have not logged in.", at_least=1)
+    unauthenticated_per_address: int = setting(
+        100, "Connections of one address that have not logged in.", at_least=1, reloadable=True
+    )
     unauthenticated_bytes: Bytes = setting(
         parse_size("10 kB"), "What a connection may send before it has logged in.", at_least=4096
     )
@@ -180,11 +188,12 @@ class LimitSettings:
     stanza_bytes: Bytes = setting(
         parse_size("256 KiB"), "Largest stanza, and largest message of the JSON API.", at_least=10_000
     )
-    sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1)
+    sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1, reloadable=True)
     unsent_bytes: Bytes = setting(
         parse_size("4 MiB"),
         "Output kept in memory for a connection that does not read.",
         at_least=65_536,
+        reloadable=True,
     )
     resume_time: Duration = setting(
         parse_duration("10 minutes"), "How long a lost session can be resumed; 0 turns resumption off."
@@ -199,11 +208,13 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSettings:
-    """The message archive of every account and group."""
+    """The message archive of every account."""
 
-    page_default: int = setting(50, "Messages on a page when the client does not say.", at_least=1, at_most=100)
-    page_max: int = setting(100, "Most messages on a page.", at_least=1, at_most=1000)
-    retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.")
+    page_default: int = setting(
+        50, "Messages on a page when the client does not say.", at_least=1, at_most=100, reloadable=True
+    )
+    page_max: int = setting(100, "Most messages on a page.", at_least=1, at_most=1000, reloadable=True)
+    retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.", reloadable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +234,15 @@ class ContactSettings:
 class PeerSettings:
     """A server that is reached in a fixed way instead of being looked up."""
 
-    domain: Domain = setting(REQUIRED, "Domain of the other server.")
+    domain: Domain = setting(REQUIRED, "Domain of the other server.", reloadable=True)
     url: str | None = setting(
         None,
         "Base URL of its federation API; without it it is looked up. Plain `http://` only to a loopback address.",
+        reloadable=True,
     )
-    ca_file: Path | None = setting(None, "PEM file: its certificate must come from this authority.")
+    ca_file: Path | None = setting(None, "PEM file: its certificate must come from this authority.", reloadable=True)
     keys: tuple[str, ...] = setting(
-        (), "Its signing keys, each as key-id:base64; without them they are fetched from it."
+        (), "Its signing keys, each as key-id:base64; without them they are fetched from it.", reloadable=True
     )
 
 
@@ -254,8 +266,8 @@ class FederationSettings:
     batch_stanzas: int = setting(500, "Most stanzas in one request.", at_least=1, at_most=10_000)
     batch_bytes: Bytes = setting(parse_size("1 MiB"), "Most bytes in one request.", at_least=262_144)
     concurrency: int = setting(32, "Servers that are written to at the same time.", at_least=1, at_most=10_000)
-    allow: tuple[Domain, ...] = setting((), "Only these domains may federate; empty means all.")
-    deny: tuple[Domain, ...] = setting((), "These domains and their sub-domains may not federate.")
+    allow: tuple[Domain, ...] = setting((), "Only these domains may federate; empty means all.", reloadable=True)
+    deny: tuple[Domain, ...] = setting((), "These domains and their sub-domains may not federate.", reloadable=True)
     allow_private_addresses: bool = setting(
         False, "Connect to servers whose address is private, loopback or link-local."
     )

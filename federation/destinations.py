@@ -76,6 +76,11 @@ class Destinations:
         """Read which domains had the signed API before."""
         self._bases = dict(await self._store.read(storage.bases))
 
+    def reload(self, pins: Mapping[str, Pin]) -> None:
+        """Take over other pins; what was looked up is looked up again."""
+        self._pins = pins
+        self._known.clear()
+
     def peek(self, domain: str) -> str | None:
         """The base URL last known for ``domain``, without looking it up."""
         pin = self._pins.get(domain)

@@ -22,11 +22,31 @@ from federation.inbound import Inbound
 from federation.policy import Limits, Pin, Policy
 from federation.sender import Sender
 from federation.transport import Ways
+from homeserver.counts import Tally
+from homeserver.metrics import FEDERATION_EVENTS, Metrics
 from homeserver.services.clock import Clock
 from homeserver.services.outbox import Outbox
 from homeserver.services.presence import Presence
 from homeserver.storage.database import Database
-from homeserver.telemetry import Metrics
+
+
+class Pinning:
+    """Hands the operator's lists and pins to those who obey them, and new ones after a reload."""
+
+    def __init__(self, policy: Policy, fetcher: Fetcher, destinations: Destinations, peers: PeerKeys) -> None:
+        self._policy = policy
+        self._fetcher = fetcher
+        self._destinations = destinations
+        self._peers = peers
+
+    def reload(self, settings: FederationSettings) -> None:
+        """Take over. Raises what a broken pin raises, and changes nothing."""
+        pins = _pins(settings)
+        # First the one that reads files and may refuse.
+        self._fetcher.reload(pins)
+        self._destinations.reload(pins)
+        self._peers.reload(pins)
+        self._policy.reload(settings.allow, settings.deny)
 
 
 @dataclass(slots=True)
@@ -39,6 +59,11 @@ class FederationNode:
     inbound: Inbound
     housekeeping: Housekeeping
     wake: bool
+    pinning: Pinning
+
+    def reload(self, settings: FederationSettings) -> None:
+        """Take over other lists and pins. Raises what a broken pin raises, and changes nothing."""
+        self.pinning.reload(settings)
 
     async def start(self) -> None:
         """Begin to send what waits."""
@@ -81,20 +106,31 @@ async def open_federation(
     stack: AsyncExitStack,
 ) -> FederationNode:
     """Build everything; ``base`` is the public URL of our API, ``data_dir`` holds the keys."""
-    pins = {peer.domain: Pin(peer.domain, peer.url, peer.ca_file, _keys(peer.keys)) for peer in settings.peer}
+    pins = _pins(settings)
     policy = Policy(settings.allow, settings.deny)
     limits = Limits(batch_stanzas=settings.batch_stanzas, batch_bytes=settings.batch_bytes)
     fetcher = Fetcher(pins, settings.allow_private_addresses)
     stack.push_async_callback(fetcher.close)
     own = OwnKeys(data_dir / "keys", {domain: (f"{groups.subdomain}.{domain}",) for domain in domains}, clock)
     destinations = Destinations(fetcher, pins, database, clock)
-    peers = PeerKeys(fetcher, destinations, pins, database, clock, metrics.federation_event)
+    events = Tally(*FEDERATION_EVENTS)
+    peers = PeerKeys(fetcher, destinations, pins, database, clock, events.note)
     transport = SignedTransport(fetcher, destinations, own, peers, clock, settings.timeout)
     sender = Sender(outbox, Ways(destinations, transport), policy, limits, clock, settings.concurrency)
     sender.watch(Watcher(presence))
-    inbound = Inbound(database, arrivals, own.owner, limits, clock, metrics.federation_event)
+    inbound = Inbound(database, arrivals, own.owner, limits, clock, events.note)
     api = FederationApi(Mount.at(base), Prover(own, peers, policy, clock), inbound, limits, clock, sender.heard)
-    return FederationNode(api.routes(), destinations, sender, inbound, Housekeeping(inbound, own), settings.wake)
+    metrics.read_from("federation_events", lambda: events.counts)
+    metrics.read_from("federation_sent", lambda: sender.outcomes.counts)
+    metrics.read_from("federation_received", lambda: api.outcomes.counts)
+    pinning = Pinning(policy, fetcher, destinations, peers)
+    return FederationNode(
+        api.routes(), destinations, sender, inbound, Housekeeping(inbound, own), settings.wake, pinning
+    )
+
+
+def _pins(settings: FederationSettings) -> dict[str, Pin]:
+    return {peer.domain: Pin(peer.domain, peer.url, peer.ca_file, _keys(peer.keys)) for peer in settings.peer}
 
 
 def _keys(texts: tuple[str, ...]) -> Mapping[str, bytes]:

@@ -44,6 +44,10 @@ class Policy:
     __slots__ = ("_allow", "_deny")
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
+        self.reload(allow, deny)
+
+    def reload(self, allow: Iterable[str], deny: Iterable[str]) -> None:
+        """Take over other lists."""
         self._allow = frozenset(allow)
         self._deny = frozenset(deny)
 

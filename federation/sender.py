@@ -25,6 +25,7 @@ import structlog
 
 from federation.policy import Limits, Policy
 from federation.transport import Delivered, Misnumbered, Parcel, Receipt, Refused, Retry, TooLarge, Ways
+from homeserver.counts import Tally
 from homeserver.protocol.envelope import MAX_STANZAS
 from homeserver.services.clock import Clock
 from homeserver.services.lanes import Claim, Lane
@@ -66,6 +67,8 @@ class Sender:
         self._disputed: set[Lane] = set()
         self._background: list[asyncio.Task[None]] = []
         self._closing = False
+        self.outcomes = Tally("accepted", "refused", "failed")
+        """Requests to other servers."""
 
     def watch(self, watcher: PeerWatcher) -> None:
         """Tell ``watcher`` when peers go and come."""
@@ -160,6 +163,8 @@ class Sender:
     async def _settle(self, lane: Lane, claim: Claim, receipt: Receipt) -> bool:
         if not isinstance(receipt, Delivered):
             fail_passing(claim)
+        kinds = {Delivered: "accepted", Refused: "refused"}
+        self.outcomes.add(kinds.get(type(receipt), "failed"))
         match receipt:
             case Delivered(epoch, accepted, rejected):
                 before = lane.numbering.settled

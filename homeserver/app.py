@@ -1,12 +1,12 @@
 """The composition root: every object of the server, built in order, each from what stands above it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import structlog
 from aiohttp import web
 
 from client_api.http.app import Hosts, HttpServer, build_http
@@ -31,8 +31,9 @@ from federation.arrivals import Arrivals, Returned
 from federation.node import open_federation
 from homeserver import wiring
 from homeserver.domain.ids import IdSource
-from homeserver.lifecycle import Lifecycle, Reloader, Startable
+from homeserver.lifecycle import Lifecycle, Reloader, Startable, Sweeper
 from homeserver.listeners import ALPN_HTTP, ALPN_XMPP, Certificates, Listener
+from homeserver.metrics import Metrics
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.framing import TcpFraming, WebSocketFraming
@@ -44,25 +45,24 @@ from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.control import Control
 from homeserver.services.delivery import Delivery
+from homeserver.services.health import Health
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.operations import Operations
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
 from homeserver.storage.database import Database, open_database
-from homeserver.telemetry import Metrics
 from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, queries, registration
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.core_message import Reader
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
-
-log = structlog.get_logger(__name__)
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
@@ -79,45 +79,6 @@ FEATURES: Final = (
     registration.Registration,
 )
 """What is built; a feature that is not here is not advertised."""
-
-RESUME_SWEEP: Final = 60.0
-
-
-class Sweeper:
-    """Housekeeping that runs now and then: ``chores`` forget what has expired."""
-
-    def __init__(self, *chores: Callable[[], Awaitable[object]]) -> None:
-        self._chores = chores
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self, deadline: float) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(RESUME_SWEEP)
-            for chore in self._chores:
-                try:
-                    await chore()
-                except Exception:
-                    log.exception("housekeeping failed")
-
-
-class HttpFace:
-    """The HTTP server as a part of the life cycle."""
-
-    def __init__(self, server: HttpServer) -> None:
-        self._server = server
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def stop(self, deadline: float) -> None:
-        await self._server.stop()
 
 
 class Rules(NamedTuple):
@@ -138,6 +99,8 @@ class Rules(NamedTuple):
     contacts: Contacts
     presence: Presence
     streams: Streams
+    pages: Pages
+    retention: Retention
 
 
 class Xmpp(NamedTuple):
@@ -154,6 +117,7 @@ async def build(
     public_url = settings.http.public_url or f"https://{settings.domains[0]}"
     rules = await build_rules(settings, public_url, stack)
     xmpp = build_xmpp(settings, rules)
+    reloader.subscribe(partial(take_over, rules, xmpp))
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
@@ -177,18 +141,28 @@ async def build(
         routes += node.routes
         links.append((ns.PARLEY_FEDERATION, base))
         parts.append(node)
+        reloader.subscribe(lambda new: node.reload(new.federation))
+    health = Health(rules.database)
 
     async def why_not_ready() -> str | None:
-        return None if lifecycle.is_ready else "the server is starting or stopping"
+        return await health.why_not_ready() if lifecycle.is_ready else f"the server is {lifecycle.phase}"
 
-    routes += WellKnown(links, why_not_ready, lambda: rules.metrics.exposition()[0], settings.metrics.allow).routes()
+    async def numbers() -> bytes:
+        await health.measure()
+        return rules.metrics.exposition()[0]
+
+    routes += WellKnown(links, why_not_ready, numbers, settings.metrics.allow).routes()
     client_messages = ClientMessages(rules.database, rules.messaging, rules.clock)
     https = build_json(settings, rules, client_messages, xmpp.face, routes, public_url)
     certificates = Certificates(settings.tls)
     reloader.subscribe(lambda new: certificates.reload(new.tls))
+    rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
+    rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
     control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox))
-    sweeper = Sweeper(rules.streams.expire, rules.tokens.purge, rules.accounts.purge, client_messages.purge)
-    return [sweeper, *parts, HttpFace(https), control, *build_listeners(settings, xmpp.face, https, certificates)]
+    sweeper = Sweeper(
+        rules.streams.expire, rules.tokens.purge, rules.accounts.purge, client_messages.purge, rules.retention.purge
+    )
+    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -222,9 +196,19 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     streams = Streams(database, clock)
+    metrics = Metrics()
+    metrics.read_from("sessions", lambda: len(sessions))
+    metrics.read_from("logins", lambda: limits.logins.counts)
+    metrics.read_from("limited", lambda: limits.limited.counts)
+    metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    commit = database.commit
+    metrics.read_from("messages_stored", lambda: commit.stored)
+    metrics.read_from("commit_seconds", lambda: commit.seconds)
+    metrics.read_from("commit_rows", lambda: commit.rows)
+    metrics.read_from("commits_failed", lambda: commit.failures)
     return Rules(
         clock,
-        Metrics(),
+        metrics,
         database,
         limits,
         accounts,
@@ -238,7 +222,19 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         contacts,
         presence,
         streams,
+        Pages(settings.archive),
+        Retention(mailboxes, clock, settings.archive),
     )
+
+
+def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
+    """After SIGHUP: the keys that are marked reloadable, less those of federation, certificates and the log."""
+    rules.accounts.reload(new.accounts)
+    rules.limits.reload(new.limits)
+    rules.sessions.limit = new.limits.sessions_per_account
+    rules.pages.reload(new.archive)
+    rules.retention.reload(new.archive)
+    xmpp.face.reload(new.limits, rules.accounts.registration_is_open)
 
 
 def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
@@ -254,6 +250,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.mailboxes,
             rules.router,
             rules.limits,
+            rules.pages,
             catalogue,
             software,
         ],
@@ -282,6 +279,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
+    rules.metrics.read_from("stanzas", stanzas.counts)
     return Xmpp(dispatcher, XmppFace(options, settings.limits, binding, stanzas, resumption))
 
 
@@ -296,7 +294,12 @@ def build_json(
     """The HTTPS side: the JSON API, its live sockets, XMPP over WebSocket, and the ``routes`` of others."""
     gate = Gate(rules.tokens, rules.limits, settings.http.request_bytes)
     messages = Messages(
-        rules.accounts, rules.mailboxes, client_messages, Reader(rules.router.domains), settings.limits.stanza_bytes
+        rules.accounts,
+        rules.mailboxes,
+        client_messages,
+        Reader(rules.router.domains),
+        rules.pages,
+        settings.limits.stanza_bytes,
     )
     auth = Auth(rules.accounts, rules.tokens, rules.limits)
     bounds = SocketBounds(
@@ -312,7 +315,14 @@ def build_json(
     routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
     hosts = Hosts(host_names(settings, public_url))
     app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
-    return HttpServer(app, ending=[live.close_all])
+    server = HttpServer(app, ending=[live.close_all])
+    rules.metrics.read_from(
+        "connections",
+        lambda: {"xmpp": len(face) - websocket.open, "websocket": websocket.open, "http": len(server)},
+    )
+    rules.metrics.read_from("http_requests", lambda: server.traffic.statuses.counts)
+    rules.metrics.read_from("http_seconds", lambda: server.traffic.seconds)
+    return server
 
 
 def build_listeners(

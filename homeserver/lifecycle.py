@@ -35,6 +35,12 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS: Final = 8.0
 """Time for all parts together; what is left of ten seconds is for closing the database."""
 
+STARTING: Final = "starting"
+RUNNING: Final = "running"
+STOPPING: Final = "stopping"
+
+SWEEP_SECONDS: Final = 60.0
+
 
 class Startable(Protocol):
     """A part of the server that runs between `start` and `stop`."""
@@ -86,7 +92,7 @@ class Supervisor:
 
 
 class Lifecycle:
-    """Runs the parts of one server. `is_ready` is the answer of `/readyz`; `settle` is called once after the start."""
+    """Runs the parts of one server. ``phase`` is what it does, in words; `settle` is called once after the start."""
 
     def __init__(
         self,
@@ -101,7 +107,12 @@ class Lifecycle:
         self._reload_wanted = asyncio.Event()
         self._reloads: list[Callable[[], Awaitable[None]]] = []
         self._failure: BaseException | None = None
-        self.is_ready = False
+        self.phase = STARTING
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all parts run."""
+        return self.phase == RUNNING
 
     def on_reload(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Adds a callback for SIGHUP; callbacks run in the order they were added, a failing one does not stop the others."""
@@ -136,7 +147,7 @@ class Lifecycle:
                         self._supervisor.ready()
                         await self._attend()
                 finally:
-                    self.is_ready = False
+                    self.phase = STOPPING
                     self._supervisor.stopping()
                     await self._stop(started)
         finally:
@@ -151,7 +162,7 @@ class Lifecycle:
             started.append(part)
             await part.start()
         self._settle()
-        self.is_ready = True
+        self.phase = RUNNING
         log.info("server started")
 
     async def _unless_stopped(self, start: Coroutine[Any, Any, None]) -> bool:
@@ -205,6 +216,33 @@ class Lifecycle:
             except Exception as error:  # noqa: BLE001 - the other parts must be stopped as well
                 log.error("part failed to stop", part=type(part).__name__, error=repr(error))
         log.info("server stopped")
+
+
+class Sweeper:
+    """Housekeeping that runs now and then: ``chores`` forget what has expired."""
+
+    def __init__(self, *chores: Callable[[], Awaitable[object]], pause: float = SWEEP_SECONDS) -> None:
+        self._chores = chores
+        self._pause = pause
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins; the first round comes after the first pause."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self, deadline: float) -> None:
+        """Ends, in the middle of a round too."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause)
+            for chore in self._chores:
+                try:
+                    await chore()
+                except Exception:
+                    log.exception("housekeeping failed")
 
 
 class Reloader:

@@ -136,6 +136,10 @@ class Certificates:
             if identity.expires <= now():
                 log.error("certificate has expired; renew it", file=str(identity.files.certificate_file))
 
+    def first_expiry(self) -> float:
+        """When the first certificate expires, in seconds since 1970; 0 without certificates."""
+        return min((identity.expires.timestamp() for identity in self.identities), default=0.0)
+
     def context(self, alpn: Sequence[str] = ()) -> ServerContext:
         """The context for new handshakes; the same one until a reload. Raises `CertificateError` without certificates."""
         key = tuple(alpn)

@@ -1,8 +1,7 @@
-"""What the server tells its operator: log lines on standard error, and numbers under `/metrics`.
+"""What the server tells its operator: log lines on standard error. Numbers are in `homeserver/metrics.py`.
 
 Log lines are one JSON object or one text line each. A key that may hold a secret is left out, control characters are
-escaped, long values are cut: what a peer sends cannot forge a line. Label values of metrics come from fixed sets, so nobody
-outside can make their number grow.
+escaped, long values are cut: what a peer sends cannot forge a line.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from structlog.typing import EventDict, WrappedLogger
 
 from config.settings import LogSettings
@@ -29,87 +25,7 @@ _SECRET: Final = re.compile(
 _BARE: Final = re.compile(r"[^\s\"'=]+")
 _VALUE_CHARACTERS: Final = 256
 _TRACE_CHARACTERS: Final = 16_384
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_ROWS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
-FEDERATION_EVENTS: Final = frozenset(
-    (
-        "federation_epoch_changed",
-        "federation_forged_from",
-        "federation_passing_dropped",
-        "federation_stanza_failed",
-        "federation_stanza_rejected",
-    )
-)
-
-
-class Metrics:
-    """All numbers of the server, in one list, with a registry of their own.
-
-    An attribute that is a mapping has one metric per label value: `metrics.logins["accepted"].inc()`; another value is a
-    `KeyError`.
-    """
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        outcomes = ("accepted", "refused")
-        faces = ("xmpp", "websocket", "http")
-        self.connections: Mapping[str, Gauge] = self._gauges("connections", "Open connections.", "face", faces)
-        self.sessions = self._gauge("sessions", "Sessions that are logged in.")
-        self.logins: Mapping[str, Counter] = self._counters("logins", "Logins by outcome.", "outcome", outcomes)
-        self.stanzas = self._counters("stanzas", "Stanzas from clients.", "kind", ("message", "presence", "iq"))
-        self.messages_stored = self._counter("messages_stored", "Messages that were committed.")
-        self.commit_seconds = self._histogram("commit_seconds", "Time of one commit of messages.", _SECONDS)
-        self.commit_rows = self._histogram("commit_rows", "Rows in one commit of messages.", _ROWS)
-        self.http_requests = self._counters(
-            "http_requests", "Answers of the HTTP faces by class of status.", "status", ("2xx", "3xx", "4xx", "5xx")
-        )
-        self.http_seconds = self._histogram("http_seconds", "Time of one HTTP request.", _SECONDS)
-        self.outbox_waiting = self._gauge("outbox_waiting", "Stanzas that wait for other servers.")
-        self.federation_sent = self._counters(
-            "federation_sent", "Requests to other servers by outcome.", "outcome", ("accepted", "refused", "failed")
-        )
-        self.federation_received = self._counters(
-            "federation_received", "Requests from other servers by outcome.", "outcome", outcomes
-        )
-        self.federation_events = Counter(
-            "parley_federation_events", "Unusual events between servers.", ("event",), registry=self.registry
-        )
-        self.limited = self._counters(
-            "limited",
-            "Actions refused or put off by a rate limit.",
-            "limit",
-            ("login", "registration", "request", "stanza", "peer"),
-        )
-        self.certificate_expiry = self._gauge(
-            "certificate_expiry_seconds", "When the first certificate expires, in seconds since 1970."
-        )
-
-    def federation_event(self, name: str) -> None:
-        """Count something unusual between servers: a forged sender, numbers that disagree, a new key."""
-        self.federation_events.labels(name if name in FEDERATION_EVENTS else "other").inc()
-
-    def exposition(self) -> tuple[bytes, str]:
-        """Body and content type of `/metrics` (OpenMetrics 1.0)."""
-        return bytes(generate_latest(self.registry)), CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
-
-    def _counter(self, name: str, sentence: str) -> Counter:
-        return Counter(f"parley_{name}", sentence, registry=self.registry)
-
-    def _gauge(self, name: str, sentence: str) -> Gauge:
-        return Gauge(f"parley_{name}", sentence, registry=self.registry)
-
-    def _histogram(self, name: str, sentence: str, buckets: Iterable[float]) -> Histogram:
-        return Histogram(f"parley_{name}", sentence, buckets=tuple(buckets), registry=self.registry)
-
-    def _counters(self, name: str, sentence: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
-        family = Counter(f"parley_{name}", sentence, (label,), registry=self.registry)
-        return {value: family.labels(value) for value in values}
-
-    def _gauges(self, name: str, sentence: str, label: str, values: Iterable[str]) -> dict[str, Gauge]:
-        family = Gauge(f"parley_{name}", sentence, (label,), registry=self.registry)
-        return {value: family.labels(value) for value in values}
 
 
 def set_up_logging(settings: LogSettings, stream: TextIO | None = None) -> None:

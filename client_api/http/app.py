@@ -18,7 +18,9 @@ from aiohttp import web
 from client_api.http import openapi
 from client_api.http.endpoint import Gate
 from client_api.http.errors import http_refusal, internal, refusal
-from homeserver.domain.errors import DomainError
+from homeserver.counts import SECONDS, Spread, Tally
+from homeserver.domain.errors import DomainError, StorageFull
+from homeserver.storage.faults import is_full
 
 if TYPE_CHECKING:
     from config.settings import HttpSettings
@@ -45,8 +47,24 @@ _PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
+
+
+class Traffic:
+    """Answers by class of status, and the time they took."""
+
+    def __init__(self) -> None:
+        self.statuses = Tally("2xx", "3xx", "4xx", "5xx")
+        self.seconds = Spread(SECONDS)
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count one answer; a switch to WebSocket counts as a success."""
+        self.statuses.add(f"{max(2, status // 100)}xx")
+        self.seconds.observe(seconds)
+
+
 _SILENT: Final[web.AppKey[dict[Any, asyncio.TimerHandle]]] = web.AppKey("silent", dict)
 """Connections that have not sent the head of a request yet, with the timer that ends them."""
+_TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
 OPEN_TO_ALL: Final = web.ResponseKey("open_to_all", bool)
 """Set on a response that any web page may read (XEP-0156 s3)."""
 
@@ -75,9 +93,11 @@ def build_http(
     public_url: str,
 ) -> web.Application:
     """The application with all endpoints, the OpenAPI document and page, and the raw routes."""
-    outer = _Outer(settings, hosts)
+    traffic = Traffic()
+    outer = _Outer(settings, hosts, traffic)
     app = web.Application(middlewares=[outer.middleware], client_max_size=settings.request_bytes)
     app[_SILENT] = {}
+    app[_TRAFFIC] = traffic
     app.add_routes(gate.routes(endpoints))
     app.add_routes(openapi.routes(openapi.document(endpoints, VERSION, public_url)))
     app.add_routes(raw_routes)
@@ -110,12 +130,21 @@ class HttpServer:
             shutdown_timeout=5.0,
         )
 
+    @property
+    def traffic(self) -> Traffic:
+        """What was answered so far."""
+        return self._app[_TRAFFIC]
+
+    def __len__(self) -> int:
+        """Open connections, those of WebSockets included."""
+        return 0 if self._runner.server is None else len(self._runner.server.connections)
+
     async def start(self) -> None:
         """Make ready to take connections."""
         await self._runner.setup()
 
-    async def stop(self) -> None:
-        """End open requests and sockets."""
+    async def stop(self, deadline: float = 0.0) -> None:
+        """End open requests and sockets; they have five seconds, and no more when the caller loses patience."""
         for end in self._ending:
             end()
         await self._runner.cleanup()
@@ -141,7 +170,8 @@ class HttpServer:
 class _Outer:
     """What holds for every request."""
 
-    def __init__(self, settings: HttpSettings, hosts: Hosts) -> None:
+    def __init__(self, settings: HttpSettings, hosts: Hosts, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._origins = frozenset(settings.cors_origins)
         self._hosts = hosts
 
@@ -156,7 +186,9 @@ class _Outer:
         if silence is not None:
             silence.cancel()
         request_id = secrets.token_hex(8)
+        began = asyncio.get_running_loop().time()
         response = await self._answer(request, handler, request_id)
+        self._traffic.count(response.status, asyncio.get_running_loop().time() - began)
         if not response.prepared:
             self._decorate(request, response, request_id)
         log.info("request", method=request.method, path=request.path, status=response.status, id=request_id)
@@ -181,7 +213,9 @@ class _Outer:
             return response
         except ConnectionError:
             raise
-        except Exception:
+        except Exception as error:
+            if is_full(error):
+                return refusal(StorageFull("Nothing was changed, try again later"), request_id)
             log.exception("request failed", method=request.method, path=request.path, id=request_id)
             return internal(request_id)
 

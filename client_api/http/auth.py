@@ -246,10 +246,12 @@ class Auth:
         if wait:
             raise RateLimited("too many failed logins", wait)
         try:
-            return await self._accounts.check_password(bare, password)
+            account = await self._accounts.check_password(bare, password)
         except NotAuthorized:
             self._limits.login_failed(address, bare)
             raise
+        self._limits.login_accepted()
+        return account
 
     def _split(self, username: str, domain: str | None) -> tuple[str, str]:
         local, at, named = username.rpartition("@")

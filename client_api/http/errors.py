@@ -46,6 +46,7 @@ KINDS: Final[dict[type[errors.DomainError], Kind]] = {
     errors.RateLimited: Kind(429, "rate-limited", "Too many requests"),
     errors.TooLarge: Kind(413, "too-large", "Larger than this server takes"),
     errors.ResourceConstraint: Kind(503, "resource-constraint", "The server cannot do this now"),
+    errors.StorageFull: Kind(507, "storage-full", "The server has no room left"),
     errors.ServiceUnavailable: Kind(404, "recipient-unavailable", "There is no such recipient, or it takes nothing"),
     errors.RegistrationClosed: Kind(403, "registration-closed", "Accounts are not made this way here"),
     errors.AccountDisabled: Kind(403, "account-disabled", "The account may not log in"),

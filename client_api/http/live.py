@@ -94,6 +94,8 @@ class LiveSession:
         self._feeding: asyncio.Task[None] | None = None
         self.close_code = 1000
         self.close_text = ""
+        # Before it is bound: from then on presence may come, that of the socket it replaces first of all.
+        self._queue(msgspec.json.encode(ReadyFrame(self.device, str(self.jid), self.position)))
 
     # --- what services call ------------------------------------------------------------------------------------------
 
@@ -188,7 +190,6 @@ class LiveSession:
 
     def start(self) -> asyncio.Task[None]:
         """Start writing frames; the task ends with the session or with the connection."""
-        self._queue(msgspec.json.encode(ReadyFrame(self.device, str(self.jid), self.position)))
         self._feeding = asyncio.create_task(self._feed())
         return self._feeding
 

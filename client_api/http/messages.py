@@ -33,16 +33,16 @@ from homeserver.protocol.xml import Element, element
 from homeserver.services.accounts import Accounts
 from homeserver.services.client_messages import ClientMessages, Sent
 from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.retention import Pages
 from homeserver.services.tokens import Caller
 from homeserver.xmpp.core_message import Reader, start_tag
 
 Id = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-Limit = Annotated[int, Meta(ge=1, le=100)]
+Limit = Annotated[int, Meta(ge=1, le=1000, description="at most as many as the server allows")]
 Offset = Annotated[int, Meta(ge=0, le=1000)]
 Recipient = Annotated[str, Meta(min_length=1, max_length=3071)]
 When = Annotated[str, Meta(max_length=40, description="RFC 3339, or seconds since the epoch")]
 ClientId = Annotated[str, Meta(min_length=1, max_length=255)]
-PAGE: Final = 50
 
 
 class NewMessage(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,7 +70,7 @@ class ConversationsQuery(Struct):
     """Newest first. ``before`` is the ``next`` of the page before. ``timestamp``: as it was at that time, or, with
     ``delta``, only what changed since."""
 
-    limit: Limit = PAGE
+    limit: Limit | None = None
     before: Id | None = None
     offset: Offset = 0
     delta: bool = False
@@ -96,7 +96,7 @@ class MessagesQuery(Struct):
     """Without bounds the newest page. ``before`` and ``after`` are message ids, not included. ``timestamp``: up to that
     time, or, with ``delta``, from it on. ``offset`` skips messages."""
 
-    limit: Limit = PAGE
+    limit: Limit | None = None
     before: Id | None = None
     after: Id | None = None
     offset: Offset = 0
@@ -117,7 +117,7 @@ class SyncQuery(Struct):
     """Everything after ``cursor``."""
 
     cursor: Id = 0
-    limit: Limit = PAGE
+    limit: Limit | None = None
 
 
 class PositionedEvent(Struct):
@@ -150,12 +150,19 @@ class Messages:
     """Sending and reading for accounts with an access token."""
 
     def __init__(
-        self, accounts: Accounts, mailboxes: Mailboxes, sender: ClientMessages, reader: Reader, max_bytes: int
+        self,
+        accounts: Accounts,
+        mailboxes: Mailboxes,
+        sender: ClientMessages,
+        reader: Reader,
+        pages: Pages,
+        max_bytes: int,
     ) -> None:
         self._accounts = accounts
         self._mailboxes = mailboxes
         self._sender = sender
         self._reader = reader
+        self._pages = pages
         self._max_bytes = max_bytes
 
     @endpoint(
@@ -188,15 +195,16 @@ class Messages:
     async def conversations(self, caller: Caller, query: ConversationsQuery) -> ConversationList:
         """The account's conversations."""
         at = moment(query.timestamp)
-        wanted = min(query.limit + query.offset + 1, 1101)
+        limit = self._pages.size(query.limit)
+        wanted = limit + query.offset + 1
         before = query.before
         if at is not None and not query.delta:
             before = at + 1 if before is None else min(before, at + 1)
         found = await self._mailboxes.conversations(caller.account, before, wanted)
         if at is not None and query.delta:
             found = [conversation for conversation in found if conversation.last.at >= at]
-        shown = found[query.offset : query.offset + query.limit]
-        more = len(found) > query.offset + query.limit
+        shown = found[query.offset : query.offset + limit]
+        more = len(found) > query.offset + limit
         return ConversationList(
             [ConversationInfo(made.peer, events_json.timestamp(made.last.at), event_of(made.last)) for made in shown],
             shown[-1].last.id if shown and more else None,
@@ -209,7 +217,7 @@ class Messages:
         at = moment(query.timestamp)
         forwards = query.after is not None or (at is not None and query.delta)
         request = PageRequest(
-            limit=query.limit + query.offset,
+            limit=self._pages.size(query.limit) + query.offset,
             peer=other.bare,
             after=query.after,
             before=query.before,
@@ -225,7 +233,8 @@ class Messages:
     @endpoint("GET", "/v1/sync", query=SyncQuery, returns=SyncPage)
     async def sync(self, caller: Caller, query: SyncQuery) -> SyncPage:
         """Everything of all conversations after a position."""
-        found = await self._mailboxes.page(caller.account, PageRequest(limit=query.limit, after=query.cursor))
+        limit = self._pages.size(query.limit)
+        found = await self._mailboxes.page(caller.account, PageRequest(limit=limit, after=query.cursor))
         events = [PositionedEvent(entry.id, event_of(entry)) for entry in found.entries]
         return SyncPage(events, events[-1].position if events else query.cursor, found.complete)
 

@@ -28,7 +28,7 @@ class WellKnown:
         self,
         links: Sequence[Link],
         ready: Callable[[], Awaitable[str | None]],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         metrics_networks: Sequence[str],
     ) -> None:
         self._ready = ready
@@ -75,7 +75,7 @@ class WellKnown:
             address = address.ipv4_mapped
         if not any(address in network for network in self._networks if network.version == address.version):
             raise web.HTTPNotFound
-        return web.Response(body=self._metrics(), headers={"Content-Type": _OPENMETRICS})
+        return web.Response(body=await self._metrics(), headers={"Content-Type": _OPENMETRICS})
 
 
 def _public(response: web.Response) -> web.Response:

@@ -12,6 +12,7 @@ from client_api.xmpp.connection import Connection, Wire
 from client_api.xmpp.negotiation import Peer
 from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.stanzas import Stanzas
+from client_api.xmpp.tcp import is_loopback
 from config.settings import LimitSettings
 from homeserver.protocol.c2s import ServerStream
 from homeserver.protocol.features import StreamLimits, StreamOptions
@@ -32,6 +33,7 @@ class XmppFace:
     ) -> None:
         self._options = options
         self._settings = limits
+        self._registration = options.registration
         self._binding = binding
         self._stanzas = stanzas
         self._resumption = resumption
@@ -53,6 +55,8 @@ class XmppFace:
     ) -> Connection:
         """A new connection. ``bindings`` are those of TLS that is there already, None without TLS."""
         secure = bindings is not None
+        if options.registration is not self._registration:
+            options = replace(options, registration=self._registration)
         now = asyncio.get_running_loop().time()
         stream = ServerStream(framing, self._limits, options, now, secure=secure, bindings=bindings)
         peer = Peer(address, secure)
@@ -62,9 +66,15 @@ class XmppFace:
         self._open.add(connection)
         key = address_key(address)
         self._strangers[key] += 1
-        if self._strangers[key] > self._settings.unauthenticated_per_address:
+        is_exempt = self._settings.off_on_loopback and is_loopback(address)
+        if self._strangers[key] > self._settings.unauthenticated_per_address and not is_exempt:
             connection.end("policy-violation", "Too many connections that have not logged in")
         return connection
+
+    def reload(self, limits: LimitSettings, registration: bool) -> None:
+        """Take over other bounds, and whether registration is offered, for connections that come from now on."""
+        self._settings = limits
+        self._registration = registration
 
     async def start(self) -> None:
         """Nothing to begin; listeners bring the connections."""

@@ -76,6 +76,7 @@ class Negotiation:
             raise NotAuthorized
         if account.state is AccountState.DISABLED:
             raise AccountDisabled
+        self._limits.login_accepted()
         return account
 
     def pace(self, peer: Peer, account: Account) -> Pace | None:

@@ -224,7 +224,7 @@ class XmppSession:
         queue = self.queue
         if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
-            if mailbox_id is not None and self.stream is not None:
+            if mailbox_id is not None and self.stream is not None and self.link is not None:
                 self._mark(self.stream, queue.sent_count, mailbox_id)
             if queue.is_full:
                 self.disconnect("policy-violation", "Too much waits for an acknowledgement")

@@ -30,6 +30,13 @@ class Stanzas:
         self._dispatcher = dispatcher
         self._mailboxes = mailboxes
         self._resumption = resumption
+        self.messages = 0
+        self.presences = 0
+        self.iqs = 0
+
+    def counts(self) -> dict[str, int]:
+        """Stanzas taken since the start, by kind."""
+        return {"message": self.messages, "presence": self.presences, "iq": self.iqs}
 
     def received(self, connection: "Connection", session: XmppSession, event: StanzaReceived) -> Awaitable[None] | None:
         """Take one stanza; an awaitable holds up what follows it."""
@@ -47,6 +54,7 @@ class Stanzas:
             return None
         tag = element.tag
         if tag == MESSAGE:
+            self.messages += 1
             if to is None:
                 to = session.jid.to_bare()
             then = partial(self._stored, connection, session, event)
@@ -58,8 +66,10 @@ class Stanzas:
             return None
         stanza = Stanza(element, session.jid, to)
         if tag == IQ:
+            self.iqs += 1
             waiting = self._dispatcher.iq(session, stanza, session.write)
         else:
+            self.presences += 1
             waiting = self._dispatcher.presence(session, stanza)
         if waiting is None:
             self._done(connection, session, event.position)

@@ -89,6 +89,8 @@ class WebSocketFace:
     def __init__(self, make: MakeConnection, stanza_bytes: int) -> None:
         self._make = make
         self._stanza_bytes = stanza_bytes
+        self.open = 0
+        """Sockets that are open."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one socket until it closes (RFC 7395 s3)."""
@@ -102,6 +104,7 @@ class WebSocketFace:
         wire = WebSocketWire(socket)
         connection = self._make(wire, request.remote or "", {} if request.secure else None)
         wire.connection = connection
+        self.open += 1
         try:
             async for frame in socket:
                 if frame.type is WSMsgType.TEXT:
@@ -110,5 +113,6 @@ class WebSocketFace:
                 elif frame.type is WSMsgType.BINARY:
                     await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
         finally:
+            self.open -= 1
             connection.lost()
         return socket

@@ -21,6 +21,7 @@ from federation.http.own_keys import DOCUMENT_TTL
 from federation.http.prover import Proven, Prover
 from federation.inbound import Inbound
 from federation.policy import Limits
+from homeserver.counts import Tally
 from homeserver.protocol import envelope, problems
 from homeserver.protocol.envelope import EnvelopeRefused
 from homeserver.protocol.jid import InvalidJID, prepare_domain
@@ -74,6 +75,8 @@ class FederationApi:
         self._started = clock.now()
         self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._woken: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.outcomes = Tally("accepted", "refused")
+        """Signed requests of peers."""
 
     def routes(self) -> list[web.RouteDef]:
         """Routes for an aiohttp application."""
@@ -152,6 +155,7 @@ class FederationApi:
             status, body, media = 400, refusal.body(), problems.CONTENT_TYPE
         except Refusal as refusal:
             status, body, media = problems.STATUS[refusal.name], refusal.body(), problems.CONTENT_TYPE
+        self.outcomes.add("accepted" if status < 300 else "refused")
         return self._signed(request, signature, status, body, media)
 
     def _signed(

@@ -72,16 +72,13 @@ class PeerKeys:
         self._store = store
         self._clock = clock
         self._count = count
-        self._pinned = {
-            domain: {
-                key_id: KnownKey(Ed25519PublicKey.from_public_bytes(public), 0.0, None, domain, frozenset((domain,)))
-                for key_id, public in pin.keys.items()
-            }
-            for domain, pin in pins.items()
-            if pin.keys
-        }
+        self._pinned = _pinned(pins)
         self._cache: dict[str, _Cached] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+
+    def reload(self, pins: Mapping[str, Pin]) -> None:
+        """Take over other pins."""
+        self._pinned = _pinned(pins)
 
     def peek(self, domain: str, key_id: str) -> KnownKey | None:
         """The key if it is at hand; does not wait."""
@@ -206,4 +203,15 @@ def _known(document: PeerDocument, owner: str) -> dict[str, KnownKey]:
     return {
         key.id: KnownKey(Ed25519PublicKey.from_public_bytes(key.public), key.not_before, key.not_after, owner, names)
         for key in document.keys
+    }
+
+
+def _pinned(pins: Mapping[str, Pin]) -> dict[str, dict[str, KnownKey]]:
+    return {
+        domain: {
+            key_id: KnownKey(Ed25519PublicKey.from_public_bytes(public), 0.0, None, domain, frozenset((domain,)))
+            for key_id, public in pin.keys.items()
+        }
+        for domain, pin in pins.items()
+        if pin.keys
     }

@@ -61,6 +61,10 @@ class ResourceConstraint(DomainError):
     """The server cannot store it now (disk full, queue full, quota); nothing was stored."""
 
 
+class StorageFull(ResourceConstraint):
+    """There is no room left to store anything; nothing was stored."""
+
+
 class ServiceUnavailable(DomainError):
     """No such account or service, or it does not take this (RFC 6121 s8.5 demands one answer for both)."""
 

@@ -96,6 +96,10 @@ class Accounts:
         self._waiting = 0
         self._listeners: list[Callable[[Revocation], None]] = []
 
+    def reload(self, settings: AccountSettings) -> None:
+        """Take over other rules for what comes from now on."""
+        self._settings = settings
+
     async def start(self) -> None:
         """Load what the answers for unknown names are made from."""
         proposed = secrets.token_bytes(32)

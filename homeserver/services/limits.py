@@ -11,8 +11,10 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
+
+from homeserver.counts import Tally
 
 if TYPE_CHECKING:
     from config.settings import LimitSettings
@@ -35,15 +37,39 @@ class Limit(Enum):
     STANZA_PEER = "stanzas_per_peer"
 
 
+LABELS: Final = {
+    Limit.LOGIN_ADDRESS: "login",
+    Limit.LOGIN_ACCOUNT: "login",
+    Limit.REGISTRATION: "registration",
+    Limit.REQUEST_ADDRESS: "request",
+    Limit.REQUEST_ACCOUNT: "request",
+    Limit.STANZA_ACCOUNT: "stanza",
+    Limit.BYTES_ACCOUNT: "stanza",
+    Limit.STANZA_PEER: "peer",
+}
+"""The names of limits in the metrics."""
+
+
+def _uncounted() -> None:
+    """Nobody counts how often this bucket was empty."""
+
+
 class Bucket:
-    """One bucket. ``monotonic`` gives seconds; ``rate`` is tokens per second."""
+    """One bucket. ``monotonic`` gives seconds; ``rate`` is tokens per second; ``on_empty`` is called when it refuses."""
 
-    __slots__ = ("_level", "_monotonic", "_then", "capacity", "rate")
+    __slots__ = ("_level", "_monotonic", "_on_empty", "_then", "capacity", "rate")
 
-    def __init__(self, capacity: float, rate: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        capacity: float,
+        rate: float,
+        monotonic: Callable[[], float],
+        on_empty: Callable[[], None] = _uncounted,
+    ) -> None:
         self.capacity = capacity
         self.rate = rate
         self._monotonic = monotonic
+        self._on_empty = on_empty
         self._level = capacity
         self._then = monotonic()
 
@@ -56,6 +82,7 @@ class Bucket:
         self._then = now
         if level < cost:
             self._level = level
+            self._on_empty()
             return False
         self._level = level - cost
         return True
@@ -68,7 +95,16 @@ class Bucket:
     def charge(self, cost: float = 1.0) -> float:
         """Take ``cost`` tokens although there may be fewer; returns the seconds to wait before taking more."""
         self._level = self.level() - cost
-        return -self._level / self.rate if self._level < 0 else 0.0
+        if self._level >= 0:
+            return 0.0
+        self._on_empty()
+        return -self._level / self.rate
+
+    def change(self, capacity: float, rate: float) -> None:
+        """Another size and speed; what was taken stays taken."""
+        taken = self.capacity - self.level()
+        self.capacity, self.rate = capacity, rate
+        self._level = capacity - taken
 
     def level(self) -> float:
         """Tokens there now; below 0 after `charge`."""
@@ -79,13 +115,26 @@ class Bucket:
 
 
 class Limits:
-    """All buckets of the server."""
+    """All buckets of the server. ``limited`` counts refusals by kind, ``logins`` their outcomes."""
 
     def __init__(self, settings: LimitSettings, monotonic: Callable[[], float], most: int = MAX_BUCKETS) -> None:
         self._settings = settings
         self._monotonic = monotonic
         self._most = most
         self._buckets: dict[Limit, OrderedDict[str, Bucket]] = {kind: OrderedDict() for kind in Limit}
+        self.limited = Tally(*dict.fromkeys(LABELS.values()))
+        self.logins = Tally("accepted", "refused")
+        self._on_empty = {
+            kind: _uncounted if label == "login" else partial(self.limited.add, label) for kind, label in LABELS.items()
+        }
+
+    def reload(self, settings: LimitSettings) -> None:
+        """Take over other rates, for buckets that are there too."""
+        self._settings = settings
+        for kind, buckets in self._buckets.items():
+            rate: Rate = getattr(settings, kind.value)
+            for bucket in buckets.values():
+                bucket.change(rate.events, rate.per_second)
 
     def take(self, kind: Limit, key: str, cost: float = 1.0) -> float:
         """Take ``cost`` tokens; 0 when they were there, else the seconds after which to try again (nothing is taken)."""
@@ -104,7 +153,7 @@ class Limits:
             self._buckets[kind].move_to_end(key)
             return found
         rate: Rate = getattr(self._settings, kind.value)
-        made = Bucket(rate.events, rate.per_second, self._monotonic)
+        made = Bucket(rate.events, rate.per_second, self._monotonic, self._on_empty[kind])
         self._buckets[kind][key] = made
         if len(self._buckets[kind]) > self._most:
             self._buckets[kind].popitem(last=False)
@@ -118,13 +167,21 @@ class Limits:
         if self.exempt(address):
             return 0.0
         key = address_key(address)
-        return max(
+        wait = max(
             self.blocked(Limit.LOGIN_ADDRESS, key),
             self.blocked(Limit.LOGIN_ACCOUNT, f"{key} {bare}"),
         )
+        if wait:
+            self.limited.add("login")
+        return wait
+
+    def login_accepted(self) -> None:
+        """Count a login."""
+        self.logins.add("accepted")
 
     def login_failed(self, address: str, bare: str) -> None:
         """Count a wrong proof or password."""
+        self.logins.add("refused")
         if not self.exempt(address):
             key = address_key(address)
             self.take(Limit.LOGIN_ADDRESS, key)

@@ -8,7 +8,13 @@ import asyncio
 from collections.abc import Callable
 
 from homeserver.domain.accounts import Account, AccountState
-from homeserver.domain.errors import DomainError, RemoteServerNotFound, ResourceConstraint, ServiceUnavailable
+from homeserver.domain.errors import (
+    DomainError,
+    RemoteServerNotFound,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StorageFull,
+)
 from homeserver.domain.messages import Kind, Message, Stored, Treatment
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import UNKNOWN, Accounts, Unknown
@@ -16,6 +22,7 @@ from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.outbox import Outbox
 from homeserver.services.router import Router
+from homeserver.storage.faults import is_full
 
 Then = Callable[[Stored | None, BaseException | None], None]
 """Told once: the stored message, or why it was not stored."""
@@ -149,4 +156,6 @@ def not_stored(error: BaseException | None) -> DomainError:
     """What to tell a sender whose message could not be written."""
     if isinstance(error, DomainError):
         return error
+    if error is not None and is_full(error):
+        return StorageFull("The server has no room for messages; nothing was lost, send it again later")
     return ResourceConstraint("The server cannot store messages now; nothing was lost, send it again later")

@@ -296,6 +296,14 @@ class Outbox:
         """Every destination where something waits or failed."""
         return [lane.state() for lane in self._lanes.values() if lane.backlog or lane.failures]
 
+    def waiting_by_state(self) -> dict[str, int]:
+        """How many rows wait: ``ready`` to be sent or under way, ``waiting`` for the next try, at ``unreachable`` peers."""
+        found = {"ready": 0, "waiting": 0, "unreachable": 0}
+        now = self._clock.now()
+        for lane in self._lanes.values():
+            found["unreachable" if lane.unreachable else "waiting" if lane.retry_at > now else "ready"] += lane.backlog
+        return found
+
     async def waiting(self, destination: str, after: int, limit: int) -> "Sequence[OutboxRow]":
         """Rows that wait for ``destination``, oldest first."""
         found: list[OutboxRow] = []

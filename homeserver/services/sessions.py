@@ -15,7 +15,7 @@ class Sessions:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._accounts: dict[str, list[Session]] = {}
         self.on_ended: list[Callable[[Session], None]] = []
 
@@ -30,7 +30,7 @@ class Sessions:
                 other.disconnect("conflict", "Replaced by a new connection with the same resource")
                 break
         bound = self._accounts.setdefault(session.jid.bare, [])
-        if len(bound) >= self._limit:
+        if len(bound) >= self.limit:
             raise ResourceConstraint("Too many sessions of this account")
         if any(other.jid.resource == session.jid.resource for other in bound):
             raise Conflict("Resource in use")

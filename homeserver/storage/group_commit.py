@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from homeserver.counts import ROWS, SECONDS, Spread
 from homeserver.domain.messages import Then
 from homeserver.storage.batch import Also, Batch, CrashPoint, SqlFunction
 from homeserver.storage.committers import Committer
@@ -63,6 +64,16 @@ class GroupCommit:
         self._relief: list[Callable[[], None]] = []
         self.raised: dict[int, int] = {}
         """During callbacks: ids of this commit that had to be raised, old to new."""
+        self.seconds = Spread(SECONDS)
+        self.rows = Spread(ROWS)
+        self.stored = 0
+        """Messages committed since the start."""
+        self.failures = 0
+        """Commits that failed since the start."""
+        self.failure: BaseException | None = None
+        """Why the last transaction failed, None when it did not."""
+        self.began: float | None = None
+        """When the transaction under way began, by the loop's clock."""
 
     @property
     def last_id(self) -> int:
@@ -195,6 +206,7 @@ class GroupCommit:
         elif batch.has_work:
             self._filled_last = False
             self._open, self._running = Batch(), batch
+            self.began = self._loop.time()
             self._committer.write(batch, self._written)
         else:
             self._end_turn()
@@ -210,6 +222,7 @@ class GroupCommit:
         batch = self._running
         if batch is None:
             raise RuntimeError("a commit ended that was not under way")
+        self._count(batch, error)
         if error is None:
             self._crash_point("before_callbacks")
             if self._tail is not None and batch.rows:
@@ -222,6 +235,17 @@ class GroupCommit:
         failed = {also.callback: also.error for also in batch.also if also.error is not None}
         self._call(batch, error, failed)
         self._end_turn()
+
+    def _count(self, batch: Batch, error: BaseException | None) -> None:
+        self.failure = error
+        if error is not None:
+            self.failures += 1
+            return
+        rows = len(batch.rows)
+        self.stored += rows
+        self.rows.observe(rows)
+        if self.began is not None:
+            self.seconds.observe(self._loop.time() - self.began)
 
     def _call(self, batch: Batch, error: BaseException | None, failed: dict[int, BaseException]) -> None:
         # The list may grow while it is walked: what follows from inside a callback comes after the rest.
@@ -238,6 +262,7 @@ class GroupCommit:
                 self._tail.drop(through)
             else:
                 log.error("entries could not be filled", error=str(error).partition("\n")[0])
+                self.failure = error
                 self._fill_failed = True
                 if self._closing is None and self._fill_timer is None:
                     self._fill_timer = self._loop.call_later(_FILL_SECONDS, self._fill_is_due)
@@ -253,6 +278,7 @@ class GroupCommit:
 
     def _end_turn(self) -> None:
         self._running = None
+        self.began = None
         self._scheduled = False
         self._turns.batch_done()
         if self._open.has_work or self._wants_fill:

@@ -16,14 +16,13 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.xml import Element, child, element, escape_attribute, text_of
 from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.retention import Pages
 from homeserver.xmpp import render
 from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
 
 _KNOWN_FIELDS: Final = frozenset(("FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids"))
 _MAX_IDS: Final = 100
 _MAX_SCANS: Final = 20
-PAGE_DEFAULT: Final = 50
-PAGE_MAX: Final = 100
 
 
 @feature(
@@ -35,6 +34,7 @@ class Archive:
     """Answers archive queries of the account's own sessions."""
 
     mailboxes: Mailboxes
+    pages: Pages
 
     @on_iq("get", ns.ARCHIVE, "query")
     async def form(self, _request: IqRequest) -> Element | None:
@@ -99,7 +99,7 @@ class Archive:
             if named is not None and await self.mailboxes.find(account, named) is None:
                 raise NotFound
         wanted = PageRequest(
-            limit=PAGE_DEFAULT,
+            limit=self.pages.default,
             peer=with_jid.bare if with_jid else None,
             after=after,
             before=before,
@@ -118,7 +118,7 @@ class Archive:
         if limit is not None:
             if not (limit.isascii() and limit.isdigit()):
                 raise BadRequest("max is a number")
-            wanted = replace(wanted, limit=min(int(limit[:6]), PAGE_MAX))
+            wanted = replace(wanted, limit=min(int(limit[:6]), self.pages.most))
         before, after = text_of(rsm, ns.RESULT_SET, "before"), text_of(rsm, ns.RESULT_SET, "after")
         if after:
             bound = await self._known(account, after)

@@ -2,7 +2,8 @@
 
 What may be done with a message is decided here, once, from its type and its children: XEP-0334 hints, XEP-0313 s6,
 XEP-0280 s6.1, XEP-0160 s3. A message is relayed as the bytes it came in wherever that is safe; what a stranger may not
-say is taken out: wrappers of copies and archive results, and stanza-ids in our name (XEP-0359 s5, XEP-0280 s11).
+say is taken out: wrappers of copies and archive results, and stanza-ids and times in our name (XEP-0359 s5, XEP-0280
+s11, XEP-0203 s5).
 """
 
 from typing import Final, NamedTuple
@@ -39,6 +40,7 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.CARBONS}}}received": _REWRITE,
     f"{{{ns.ARCHIVE}}}result": _REWRITE,
     f"{{{ns.STANZA_ID}}}stanza-id": _REWRITE,
+    f"{{{ns.DELAY}}}delay": _REWRITE,
     f"{{{ns.STANZA_ID}}}origin-id": _ORIGIN,
     f"{{{ns.NICK}}}nick": 0,
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
@@ -53,6 +55,7 @@ _KINDS: Final = {
     "error": Kind.ERROR,
 }
 _ORIGIN_TAG: Final = f"{{{ns.STANZA_ID}}}origin-id"
+_DELAY_TAG: Final = f"{{{ns.DELAY}}}delay"
 _STANZA_ID_TAG: Final = f"{{{ns.STANZA_ID}}}stanza-id"
 _MUC_INVITE: Final = f"{{{ns.MUC_USER}}}invite"
 _START: Final = b"<message"
@@ -129,18 +132,23 @@ class Reader:
             copy.set(LANG, start.lang)
         copy.text = element.text
         for part in element:
-            if part.tag in _WRAPPERS or (part.tag == _STANZA_ID_TAG and self._claims_ours(part)):
+            if part.tag in _WRAPPERS or self._claims_ours(part):
                 continue
             copy.append(part)
         if len(copy) == 0 and not copy.text:
             copy.text = " "  # keeps an end tag, which rendering splices before
         return serialise(copy).encode()
 
-    def _claims_ours(self, stanza_id: Element) -> bool:
+    def _claims_ours(self, part: Element) -> bool:
+        """Whether it is an id or a time that only this server may write. A client may say when itself wrote."""
+        if part.tag not in (_STANZA_ID_TAG, _DELAY_TAG):
+            return False
+        is_time = part.tag == _DELAY_TAG
         try:
-            return JID.parse(stanza_id.get("by", "")).domain in self._domains
+            claimed = JID.parse(part.get("from" if is_time else "by", ""))
         except InvalidJID:
-            return True
+            return not is_time
+        return claimed.domain in self._domains and not (is_time and claimed.local)
 
 
 def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> Treatment:

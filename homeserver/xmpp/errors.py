@@ -17,6 +17,7 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
     domain.RateLimited: ("resource-constraint", ErrorType.WAIT),
     domain.TooLarge: ("policy-violation", None),
     domain.ResourceConstraint: ("resource-constraint", None),
+    domain.StorageFull: ("resource-constraint", None),
     domain.ServiceUnavailable: ("service-unavailable", None),
     domain.RegistrationClosed: ("not-allowed", None),
     domain.AccountDisabled: ("not-authorized", None),

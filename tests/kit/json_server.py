@@ -18,7 +18,7 @@ from client_api.http.presence import PresenceEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.settings import AccountSettings, HttpSettings, LimitSettings, TokenSettings
+from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
@@ -31,6 +31,7 @@ from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
+from homeserver.services.retention import Pages
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
@@ -168,6 +169,7 @@ async def json_server(
     accounts: AccountSettings = OPEN,
     limits: LimitSettings = FREE,
     http: HttpSettings | None = None,
+    archive: ArchiveSettings = ArchiveSettings(),  # noqa: B008
     first_request: float = FIRST_REQUEST,
 ) -> AsyncIterator[JsonServer]:
     """Start one over the store at ``path``; start it again for a restart."""
@@ -193,7 +195,8 @@ async def json_server(
         gate = Gate(tokens, buckets, settings.request_bytes)
         sender = ClientMessages(database, messaging, clock)
         auth = Auth(known, tokens, buckets)
-        messages = Messages(known, mailboxes, sender, Reader(served), limits.stanza_bytes)
+        pages = Pages(archive)
+        messages = Messages(known, mailboxes, sender, Reader(served), pages, limits.stanza_bytes)
         services = LiveServices(sessions, delivery, presence, router)
         bounds = SocketBounds(
             origins=frozenset(settings.cors_origins),
@@ -206,9 +209,10 @@ async def json_server(
         async def ready() -> str | None:
             return None
 
-        known_places = WellKnown(
-            links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, lambda: b"# EOF\n", ("127.0.0.0/8",)
-        )
+        async def numbers() -> bytes:
+            return b"# EOF\n"
+
+        known_places = WellKnown(links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, numbers, ("127.0.0.0/8",))
         app = build_http(endpoints, [*live.routes(), *known_places.routes()], gate, settings, Hosts(HOSTS), PUBLIC_URL)
         server = HttpServer(app, first_request, ending=[live.close_all])
         await server.start()

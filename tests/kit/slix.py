@@ -67,6 +67,7 @@ class Slix:
             ("carbon_received", lambda message: self._copy("received", message["carbon_received"])),
             ("session_resumed", self._resume),
             ("stanza_acked", self._acked),
+            ("disconnected", lambda _: self._moved.set()),
         ):
             self.xmpp.add_event_handler(event, handler)
         self.xmpp.auto_authorize = None  # subscriptions are answered by the test
@@ -133,6 +134,10 @@ class Slix:
         message = self.xmpp.make_message(mto=slixmpp.JID(to), mbody=text, mtype=kind)
         message.send()
         return str(message["id"])
+
+    async def cut_off(self) -> None:
+        """Wait until the connection is gone."""
+        await self.until(lambda: self.xmpp.transport is None)
 
     async def settled(self) -> None:
         """The server has handled, and stored, all that was sent before: it has answered an IQ behind it."""

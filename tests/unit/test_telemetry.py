@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from config.settings import LogSettings
-from homeserver.telemetry import Metrics, set_up_logging
+from homeserver.telemetry import set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -102,23 +102,3 @@ def test_lines_of_libraries_look_the_same() -> None:
     assert record["event"] == "Unhandled exception"
     assert record["logger"] == "aiohttp.server"
     assert record["exception"].endswith("ValueError: bad\\x1b")
-
-
-def test_metrics_show_every_label_value_and_accept_no_other() -> None:
-    metrics = Metrics()
-    metrics.logins["accepted"].inc()
-    metrics.commit_seconds.observe(0.003)
-    body, content_type = metrics.exposition()
-    text = body.decode()
-    assert content_type.startswith("application/openmetrics-text")
-    assert 'parley_logins_total{outcome="accepted"} 1.0' in text
-    assert 'parley_logins_total{outcome="refused"} 0.0' in text
-    assert text.endswith("# EOF\n")
-    with pytest.raises(KeyError):
-        metrics.logins["anything"].inc()
-
-
-def test_two_servers_in_one_process_count_apart() -> None:
-    one, other = Metrics(), Metrics()
-    one.messages_stored.inc()
-    assert b"parley_messages_stored_total 0.0" in other.exposition()[0]

@@ -239,3 +239,14 @@ async def test_the_token_in_a_header(server):
 async def test_a_plain_request_is_told_to_upgrade(server):
     status, problem = await server.call("GET", "/v1/ws")
     assert (status, problem["type"]) == (426, "urn:parley:problem:upgrade-required")
+
+
+async def test_ready_is_the_first_frame_also_when_a_socket_is_replaced(server):
+    token = await server.token("alice")
+    for _ in range(3):
+        async with server.socket("alice") as old:
+            await old.take("synced")
+            async with server.http.ws_connect(server.url + "/v1/ws") as raw:
+                await raw.send_json({"type": "auth", "access_token": token})
+                assert (await raw.receive_json(timeout=10))["type"] == "ready"
+            assert await old.closed() == 4409

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from config.settings import ArchiveSettings
 from tests.kit.json_server import json_server
 
 
@@ -219,7 +220,7 @@ async def test_a_message_that_is_too_large(server):
     [
         "limit=-1",
         "limit=0",
-        "limit=101",
+        "limit=1001",
         "limit=1000000000",
         "limit=x",
         "before=-1",
@@ -241,3 +242,15 @@ async def test_text_meant_for_the_store_is_text(server, text):
     sent = await server.send("alice", "bob@a.example", text, text)
     _, event = await server.call("GET", f"/v1/messages/{sent}", by="bob")
     assert (event["text"], event["client_id"]) == (text, text)
+
+
+async def test_pages_are_as_long_as_the_settings_say(tmp_path):
+    archive = ArchiveSettings(page_default=2, page_max=3)
+    async with json_server(tmp_path / "parley.db", archive=archive) as server:
+        await server.token("bob")
+        for number in range(5):
+            await server.send("alice", "bob@a.example", f"m{number}", f"c{number}")
+        for path, name in (("/v1/sync", "events"), ("/v1/conversations/bob@a.example/messages", "messages")):
+            for query, expected in (("", 2), ("?limit=1", 1), ("?limit=100", 3)):
+                _, page = await server.call("GET", path + query, by="alice")
+                assert (len(page[name]), page["complete"]) == (expected, False), path
