@@ -6,6 +6,7 @@ session that dies with it, or a server that does, loses nothing.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
@@ -15,7 +16,7 @@ from homeserver.domain.accounts import Account
 from homeserver.domain.messages import Entry, Kind, Message, Relation, Stored, Treatment
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
-from homeserver.services.backlog import Gate, Past, Stretch, addressee, is_surely_given, relation_to, restored
+from homeserver.services.backlog import Gate, Held, Past, Stretch, addressee, is_surely_given, relation_to, restored
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 
@@ -159,13 +160,15 @@ class Delivery:
         self._pass_on(others, unacknowledged)
         if gate is None:
             return
-        for stretch in gate.stretches:
+        for part in gate.parts:
+            if isinstance(part, Held):
+                if part.relation is Relation.DIRECT and part.stored.id and part.stored.id not in gate.given:
+                    self._pass_on(others, [part.stored])
+                continue
             for other in others:
                 # Who joined before has had that; who joined later was left out because this session was to have it.
-                if self._joined.get(other, 0) >= stretch.top:
-                    self._open(other, Stretch(stretch.after, stretch.top))
-        held = (stored for stored, relation, _ in gate.held if relation is Relation.DIRECT and stored.id)
-        self._pass_on(others, [stored for stored in held if stored.id not in gate.given])
+                if self._joined.get(other, 0) >= part.top:
+                    self._open(other, Stretch(part.after, part.top))
 
     def _pass_on(self, others: Sequence[Session], messages: Sequence[Stored]) -> None:
         for stored in messages:
@@ -195,7 +198,7 @@ class Delivery:
         if self._gates:
             gate = self._gates.get(session)
             if gate is not None:
-                gate.held.append((stored, relation, late))
+                gate.parts.append(Held(stored, relation, late))
                 return
         session.deliver(stored, relation, late)
 
@@ -238,9 +241,9 @@ class Delivery:
         """Give a session a part of its mailbox; until it has it, what comes for it live is held."""
         gate = self._gates.get(session)
         if gate is not None:
-            gate.stretches.append(stretch)
+            gate.parts.append(stretch)
             return
-        self._gates[session] = gate = Gate([stretch])
+        self._gates[session] = gate = Gate(deque((stretch,)))
         self._start(self._catch_up(session, gate))
 
     def _is_open(self, session: Session, gate: Gate) -> bool:
@@ -248,17 +251,19 @@ class Delivery:
 
     async def _catch_up(self, session: Session, gate: Gate) -> None:
         try:
-            while gate.stretches and self._is_open(session, gate):
-                await self._walk(session, gate, gate.stretches[0])
-                if self._is_open(session, gate):
-                    gate.stretches.pop(0)
+            while gate.parts and self._is_open(session, gate):
+                part = gate.parts[0]
+                if isinstance(part, Stretch):
+                    await self._walk(session, gate, part)
+                    if self._is_open(session, gate):
+                        gate.parts.popleft()
+                    continue
+                gate.parts.popleft()
+                if part.stored.id not in gate.given:
+                    session.deliver(*part)
         except Exception:
             log.exception("what waits could not be read", account=session.jid.bare)
             session.disconnect("internal-server-error", "The mailbox cannot be read now")
-        while gate.held and self._is_open(session, gate):
-            stored, relation, late = gate.held.popleft()
-            if stored.id not in gate.given:
-                session.deliver(stored, relation, late)
         if self._is_open(session, gate):
             del self._gates[session]
             self._settle(session.account, lazy=True)
@@ -267,7 +272,7 @@ class Delivery:
         """Give one stretch. What was queued for the log before it was opened is durable then, and held if it came live
         since: it may be met in the mailbox as well, and is given once."""
         await self._mailboxes.durable()
-        twice = {stored.id for stored, _, _ in gate.held if stored.id <= stretch.top}
+        twice = {held.stored.id for held in gate.held() if held.stored.id <= stretch.top}
         past = stretch.past
         seen = session.already_read() if past is None else frozenset[int]()
         if past is None or session.priority is None:
