@@ -127,7 +127,7 @@ class LiveSession:
         """It does not read the archive by IQ; pages over HTTP do not count as delivered."""
 
     def already_read(self) -> frozenset[int]:
-        """Nothing."""
+        """Nothing, see `has_read`."""
         return frozenset()
 
     def is_visible_to(self, asker: JID) -> bool:

@@ -36,10 +36,12 @@ from homeserver.protocol.stream_events import (
     VerifierNeeded,
 )
 from homeserver.protocol.xml import parse_stanza
-from homeserver.services.delivery import Delivery, takes
+from homeserver.services.backlog import Past
+from homeserver.services.delivery import Delivery
 from homeserver.services.presence import Presence
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import ResumableStream
+from homeserver.storage.faults import is_full
 from homeserver.xmpp.registration import Registration
 
 if TYPE_CHECKING:
@@ -182,12 +184,18 @@ class Binding:
         session = connection.session
         if session is None:
             return
-        session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
+        stream = None
         if event.resume and self._resumption.seconds > 0:
-            stream = await self._resumption.enable(session)
-            connection.stream.enabled(session.queue, stream, int(self._resumption.seconds))
-        else:
-            connection.stream.enabled(session.queue, None, None)
+            try:
+                stream = await self._resumption.enable(session)
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                # Logins go on when the disk is full; what is acknowledged cannot be resumed then.
+                log.warning("stream cannot be resumed, the store is full", account=session.account.jid.bare)
+        # Counting begins with the answer (XEP-0198 s4): what was sent while the row was written is not in the queue.
+        session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
+        connection.stream.enabled(session.queue, stream, int(self._resumption.seconds) if stream else None)
 
     # --- an old session -----------------------------------------------------------------------------------------------
 
@@ -201,7 +209,15 @@ class Binding:
         if saved is None:
             connection.stream.resume_failed("item-not-found")
             return
-        self._rebuild(connection, account, event, *saved)
+        session, past = self._restored(account, event, *saved)
+        position = await self._delivery.reached(session, past)
+        await self._resumption.reached(event.previd, event.h, position)
+        other = self._resumption.find(event.previd, account)
+        if other is not None:
+            await self._take_over(connection, other, event)
+            return
+        session.position = position
+        self._rebuild(connection, session, event, past)
 
     async def _take_over(self, connection: "Connection", session: XmppSession, event: ResumeRequested) -> None:
         """Resume a session of this process. What its old connection sent is settled first, or it would come twice."""
@@ -218,36 +234,50 @@ class Binding:
         self._resumption.returned(session)
         self._attach(connection, session, queue, event)
 
-    def _rebuild(
-        self, connection: "Connection", account: Account, event: ResumeRequested, saved: ResumableStream, state: State
-    ) -> None:
-        """Resume a session of an earlier process: its row says how far both sides were.
-
-        The row names two places: what the client acknowledged, and what it had been sent at the last commit. If its
-        count ``h`` covers the second, everything behind that comes; else everything behind the first. What was sent
-        after the row was last written comes once more, with the same stanza-id: nobody knows any more which it was.
-        """
+    def _restored(
+        self, account: Account, event: ResumeRequested, saved: ResumableStream, state: State
+    ) -> tuple[XmppSession, Past]:
+        """A session as its row tells of it, not yet bound."""
         session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
         session.wants_copies = state.wants_copies
         session.wants_roster = state.wants_roster
         session.device = state.device
         session.received = saved.received
-        session.position = saved.position
+        session.since = state.since
+        session.priority = state.priority
+        if state.presence:
+            element = parse_stanza(state.presence.encode())
+            session.presence = Stanza(element, session.jid, None)
+        past = Past(
+            saved.resource,
+            state.since,
+            saved.sent,
+            saved.position,
+            saved.marked_sent,
+            saved.marked_position,
+            event.h,
+        )
+        return session, past
+
+    def _rebuild(self, connection: "Connection", session: XmppSession, event: ResumeRequested, past: Past) -> None:
+        """Resume a session of an earlier process: its row says how far both sides were.
+
+        The row names two places: what the client acknowledged, and what it had been sent at the last commit. If its
+        count ``h`` covers the second, everything behind that comes; else what it may lack behind the first. What was
+        sent after the row was last written comes once more, with the same stanza-id: nobody knows any more which it was.
+        """
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes, event.h)
+        shown, session.presence = session.presence, None
         try:
             self._sessions.bind(session)
         except DomainError:
             connection.stream.resume_failed("item-not-found")
             return
-        self._resumption.adopt(session, saved.id)
+        self._resumption.adopt(session, event.previd)
         self._attach(connection, session, session.queue, event)
-        session.priority = state.priority
-        position = max(saved.position, saved.marked_position) if event.h >= saved.marked_sent else saved.position
-        if takes(session):
-            self._delivery.returned(session, position, saved.resource)
-        if state.presence:
-            element = parse_stanza(state.presence.encode())
-            connection.hold(self._presence.available(session, Stanza(element, session.jid, None)))
+        self._delivery.returned(session, session.position, past)
+        if shown is not None:
+            connection.hold(self._presence.available(session, shown))
 
     def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
         released = connection.stream.resumed(queue, event.h, session.received, session.jid)
@@ -256,6 +286,7 @@ class Binding:
             return
         connection.session = session
         session.link = connection
+        session.mark()
         self._resumption.acknowledged(session, session.acknowledged(released))
 
     def _make(self, account: Account, jid: JID, lang: str) -> XmppSession:

@@ -9,7 +9,7 @@ import msgspec
 from client_api.xmpp.session import XmppSession
 from homeserver.domain.accounts import Account
 from homeserver.services.clock import Clock
-from homeserver.services.delivery import Delivery
+from homeserver.services.delivery import Delivery, takes
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import ResumableStream, Streams
@@ -26,6 +26,7 @@ class State(msgspec.Struct, frozen=True):
     priority: int | None = None
     presence: str = ""
     device: str | None = None
+    since: int = 0
 
 
 class Resumption:
@@ -55,9 +56,12 @@ class Resumption:
     async def enable(self, session: XmppSession) -> str:
         """Make a session resumable: its row is durable when this returns its stream id."""
         stream = token_urlsafe(ID_BYTES)
-        position = await self._mailboxes.settled(session.account)
-        if session.priority is not None:
-            position = max(position, self._mailboxes.newest())
+        session.since = position = self._mailboxes.newest()
+        await self._mailboxes.durable()
+        if session.priority is None:
+            waiting = await self._mailboxes.pending(session.account, 1)
+            if waiting and waiting[0].id <= position:
+                position = waiting[0].id - 1
         now = self._clock.now()
         row = ResumableStream(
             stream,
@@ -89,6 +93,15 @@ class Resumption:
             return None
         return saved, msgspec.json.decode(saved.state, type=State)
 
+    async def reached(self, stream: str, handled: int, position: int) -> None:
+        """A client of an earlier process says how many stanzas it has; durable when this returns.
+
+        What it was said to have been sent is void: what comes now is counted from here.
+        """
+        self._streams.mark(stream, handled, position)
+        self._streams.position(stream, handled, position)
+        await self._mailboxes.durable()
+
     def adopt(self, session: XmppSession, stream: str) -> None:
         """Register a session that was rebuilt from its row."""
         session.stream = stream
@@ -110,7 +123,9 @@ class Resumption:
 
         The count is kept for every acknowledgement, so that a later process knows what the client's count covers.
         """
-        session.position = max(session.position, highest)
+        if takes(session):
+            # Else what waits for it is older than what was sent to its full JID, and still to come.
+            session.position = max(session.position, highest)
         if session.stream is not None and session.queue is not None:
             self._streams.position(session.stream, session.queue.acknowledged_count, session.position)
 
@@ -121,7 +136,7 @@ class Resumption:
     def lost(self, session: XmppSession, farewell: bool) -> None:
         """The connection is gone. Without a farewell a resumable session waits for a new one."""
         session.link = None
-        if session.stream is None or farewell:
+        if session.stream is None or session.queue is None or farewell:
             self.end(session)
             return
         session.looked_at(True)
@@ -133,9 +148,7 @@ class Resumption:
 
     async def durable(self) -> None:
         """Returns when everything clients sent so far is durable and counted."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._mailboxes.follow(lambda _error: None if done.done() else done.set_result(None))
-        await done
+        await self._mailboxes.durable()
 
     def returned(self, session: XmppSession) -> None:
         """A new connection took the session over."""
@@ -169,5 +182,13 @@ class Resumption:
     def _state(session: XmppSession) -> bytes:
         presence = "" if session.presence is None else session.presence.encode().decode()
         return msgspec.json.encode(
-            State(session.lang, session.wants_copies, session.wants_roster, session.priority, presence, session.device)
+            State(
+                session.lang,
+                session.wants_copies,
+                session.wants_roster,
+                session.priority,
+                presence,
+                session.device,
+                session.since,
+            )
         )

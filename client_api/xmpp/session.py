@@ -14,7 +14,7 @@ from homeserver.protocol.jid import JID
 from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stanza import Stanza
 from homeserver.protocol.xml import Element, parse_stanza
-from homeserver.services.delivery import Delivery
+from homeserver.services.delivery import Delivery, takes
 from homeserver.services.presence import Presence
 from homeserver.xmpp import render
 from homeserver.xmpp.core_message import start_tag
@@ -27,7 +27,7 @@ Ended = Callable[["XmppSession"], None]
 """Ends a session that has no connection."""
 
 Mark = Callable[[str, int, int], None]
-"""Told of every message sent on a resumable stream: its id, stanzas sent so far, the message's archive id."""
+"""Told of the messages that leave on a resumable stream: its id, stanzas sent so far, the message's archive id."""
 
 
 class Link(Protocol):
@@ -47,8 +47,8 @@ class XmppSession:
     """Implements `homeserver.domain.sessions.Session`.
 
     ``stream`` is the id by which it can be resumed, or None. ``received`` counts the client's stanzas that are handled,
-    over all connections; ``position`` is the highest message id the client acknowledged; ``queue`` holds what the client
-    has not acknowledged, or is None without XEP-0198.
+    over all connections; ``since`` is the newest message id when its stream began; ``position`` is the highest message id
+    the client acknowledged; ``queue`` holds what the client has not acknowledged, or is None without XEP-0198.
 
     While nobody looks at the client (XEP-0352) what may wait is held in front of that queue: it is counted when it is
     written, so counters and order on the wire agree, and what waits in the mailbox is not settled before.
@@ -58,6 +58,7 @@ class XmppSession:
         "_delivery",
         "_ended",
         "_given",
+        "_highest",
         "_idle",
         "_mark",
         "_presence",
@@ -75,6 +76,7 @@ class XmppSession:
         "priority",
         "queue",
         "received",
+        "since",
         "start",
         "stream",
         "uses_archive",
@@ -100,6 +102,7 @@ class XmppSession:
         self.stream: str | None = None
         self.received = 0
         self.kept: tuple[object, ...] | None = None
+        self.since = 0
         self.position = 0
         self.queue: SentQueue | None = None
         self._given: dict[int, Stored] = {}
@@ -109,6 +112,7 @@ class XmppSession:
         self._mark = mark
         self._written = 0
         self._idle: InactiveQueue | None = None
+        self._highest = 0
         self._read: set[int] = set()
 
     # --- Session ------------------------------------------------------------------------------------------------------
@@ -146,8 +150,8 @@ class XmppSession:
         return next(iter(self._given), None)
 
     def has_read(self, ids: Iterable[int]) -> None:
-        """Remember archive results until the session becomes available."""
-        if self.priority is None and len(self._read) < MAX_READ:
+        """Remember these until the session takes messages."""
+        if not takes(self) and len(self._read) < MAX_READ:
             self._read.update(ids)
 
     def already_read(self) -> frozenset[int]:
@@ -194,6 +198,14 @@ class XmppSession:
             if self.queue is not None and self.queue.is_full:
                 return
 
+    def mark(self) -> None:
+        """Note how far the client was sent everything, with the next commit.
+
+        Only while ids come in their order, or the mark would stand for messages that are still to come.
+        """
+        if self.stream is not None and self.queue is not None and self._highest:
+            self._mark(self.stream, self.queue.sent_count, self._highest)
+
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 
     def drained(self) -> None:
@@ -224,8 +236,10 @@ class XmppSession:
         queue = self.queue
         if queue is not None:
             queue.sent(SentItem(mailbox_id, data))
-            if mailbox_id is not None and self.stream is not None and self.link is not None:
-                self._mark(self.stream, queue.sent_count, mailbox_id)
+            if mailbox_id is not None and mailbox_id > self._highest and takes(self):
+                self._highest = mailbox_id
+                if self.stream is not None and self.link is not None:
+                    self._mark(self.stream, queue.sent_count, mailbox_id)
             if queue.is_full:
                 self.disconnect("policy-violation", "Too much waits for an acknowledgement")
                 return

@@ -31,7 +31,8 @@ class Session(Protocol):
         """The lowest id it was given and has not acknowledged; None where there is none."""
 
     def has_read(self, ids: Iterable[int]) -> None:
-        """Note what it read from the archive before it became available, so that it is not given that twice."""
+        """Note what it read from the archive, or was given by its full JID, before it takes messages, so that it is
+        not given that twice."""
 
     def already_read(self) -> frozenset[int]:
         """What `has_read` noted; forgotten by asking."""

@@ -6,24 +6,23 @@ session that dies with it, or a server that does, loses nothing.
 """
 
 import asyncio
-import re
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
-from xml.sax.saxutils import unescape
 
 import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Direction, Entry, Kind, Message, PageRequest, Relation, Stored, Treatment
+from homeserver.domain.messages import Entry, Kind, Message, Relation, Stored, Treatment
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
+from homeserver.services.backlog import Gate, Held, Past, Stretch, addressee, is_surely_given, relation_to, restored
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
 FLUSH_PAGE: Final = 100
-_ADDRESS: Final = re.compile(rb" (from|to)=(?:'([^']*)'|\"([^\"]*)\")")
 
 
 class Delivery:
@@ -33,8 +32,11 @@ class Delivery:
         self._sessions = sessions
         self._mailboxes = mailboxes
         self._handed: dict[int, int] = {}
+        self._acknowledged: dict[int, int] = {}
+        self._ends = 0
         self._joined: dict[Session, int] = {}
-        self._flushing: dict[Session, list[tuple[Stored, Relation]]] = {}
+        self._gates: dict[Session, Gate] = {}
+        self._unfinished: dict[Session, Gate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_waiting: list[Callable[[Account, Stored], None]] = []
         sessions.on_ended.append(self._ended)
@@ -47,7 +49,7 @@ class Delivery:
             if message.treatment & Treatment.KEEP:
                 self._wait(recipient, stored)
             return
-        target = None
+        target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
@@ -56,6 +58,8 @@ class Delivery:
                 return
         if target is not None:
             self._give(target, stored, Relation.DIRECT)
+            if stored.id and not takes(target):
+                target.has_read((stored.id,))  # what waits may be given to it later, and this is among it
             handed = True
             if message.treatment & Treatment.COPY:
                 for session in sessions:
@@ -64,10 +68,12 @@ class Delivery:
         else:
             handed = self._give_available(sessions, stored)
         if stored.id and message.treatment & Treatment.KEEP:
-            if handed:
-                self._handed[recipient.id] = stored.id
-            else:
+            if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
+                handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
+            if not handed:
                 self._wait(recipient, stored)
+            elif target is None or any(takes(session) for session in sessions):
+                self._handed[recipient.id] = stored.id
 
     def sent(self, stored: Stored, sender: Account, source: JID) -> None:
         """Give the sender's other sessions their copy (XEP-0280 s8)."""
@@ -83,44 +89,89 @@ class Delivery:
     def arrived(self, session: Session) -> None:
         """A session became available with a priority that takes messages: give it what waits.
 
-        What it already read from the archive on this connection is not given twice (XEP-0160, XEP-0313). Live messages
-        queue behind until it has caught up.
+        What it read from the archive before, on this connection, it is not given again (XEP-0160, XEP-0313). Live
+        messages queue behind until it has caught up.
         """
-        if session in self._flushing or session in self._joined:
-            return
-        handed = self._handed.get(session.account.id, 0)
-        top = self._begin(session)
-        self._handed[session.account.id] = max(handed, top)
-        self._run(session, self._flush(session, handed, top, session.already_read()))
+        account = session.account.id
+        handed = self._handed.get(account, 0)
+        top = self._joined[session] = self._mailboxes.newest()
+        self._handed[account] = max(handed, top)
+        self._open(session, Stretch(handed, top))
 
-    def returned(self, session: Session, position: int, resource: str) -> None:
+    async def reached(self, session: Session, past: Past) -> int:
+        """The id up to which a session of an earlier process has everything, before it is bound and `returned`.
+
+        Where its count lies between what was written as acknowledged and as sent, the messages between are counted:
+        the first of them that it has for certain need not come again.
+        """
+        if not past.is_partly_covered or not takes(session):
+            return past.settled()
+        entries: list[Entry] = []
+        position = past.position
+        while True:
+            page = await self._mailboxes.behind(session.account, position, FLUSH_PAGE)
+            entries += [entry for entry in page.entries if entry.id <= past.marked]
+            if page.complete or not page.entries or page.entries[-1].id >= past.marked:
+                break
+            position = page.entries[-1].id
+        covered = past.covered(sum(is_surely_given(entry, session, past) for entry in entries))
+        position = past.position
+        for entry in entries:
+            if is_surely_given(entry, session, past) and covered:
+                covered -= 1
+            elif covered == 0 or relation_to(entry, session, past) is not None:
+                break
+            position = entry.id
+        return position
+
+    def returned(self, session: Session, position: int, past: Past) -> None:
         """A session of an earlier process came back: give it everything of its mailbox behind ``position``.
 
-        Copies of other sessions' messages are among it, as they would have been live.
+        Copies of other sessions' messages are among it, as they would have been live. One that is not available gets
+        what waits for its full JID.
         """
-        top = self._begin(session)
+        top = self._joined[session] = self._mailboxes.newest()
         if takes(session):
             self._handed[session.account.id] = max(self._handed.get(session.account.id, 0), top)
-        self._run(session, self._catch_up(session, position, top, resource))
+            self.settled(session, position)
+        self._open(session, Stretch(position, top, past))
 
     def settled(self, session: Session, acknowledged: int, lazy: bool = False) -> None:
         """A session acknowledged every message up to an id; the mailbox may forget that they wait.
 
-        What another session of the account still holds unacknowledged keeps waiting.
+        What another session of the account still holds unacknowledged, or has not been given yet, keeps waiting.
         """
-        for other in self._sessions.of(session.jid.bare):
-            if other is not session:
-                held = other.oldest_unacknowledged()
-                if held is not None and held <= acknowledged:
-                    acknowledged = held - 1
-        self._mailboxes.settle(session.account, acknowledged, lazy)
+        account = session.account
+        if not takes(session):
+            handed = self._handed.get(account.id, 0)
+            if acknowledged > handed:
+                self._start(self._settle_directed(session, acknowledged))
+                acknowledged = handed
+        self._acknowledged[account.id] = max(acknowledged, self._acknowledged.get(account.id, 0))
+        self._settle(account, lazy)
 
     def redeliver(self, session: Session, unacknowledged: list[Stored]) -> None:
-        """Pass on what a session took and never acknowledged, now that it is gone for good (XEP-0198 s5)."""
+        """Pass on what a session took and never acknowledged, now that it is gone for good (XEP-0198 s5).
+
+        What it had not been given yet follows.
+        """
+        gate = self._unfinished.pop(session, None)
         others = [other for other in self._sessions.of(session.jid.bare) if other is not session and takes(other)]
-        if not others:
+        self._pass_on(others, unacknowledged)
+        if gate is None:
             return
-        for stored in unacknowledged:
+        for part in gate.parts:
+            if isinstance(part, Held):
+                if part.relation is Relation.DIRECT and part.stored.id and part.stored.id not in gate.given:
+                    self._pass_on(others, [part.stored])
+                continue
+            for other in others:
+                # Who joined before has had that; who joined later was left out because this session was to have it.
+                if self._joined.get(other, 0) >= part.top:
+                    self._open(other, Stretch(part.after, part.top))
+
+    def _pass_on(self, others: Sequence[Session], messages: Sequence[Stored]) -> None:
+        for stored in messages:
             for other in others:
                 if stored.id <= self._joined.get(other, 0) or not self._had(other, stored.message):
                     self._give(other, stored, Relation.DIRECT, late=True)
@@ -144,10 +195,10 @@ class Delivery:
         return handed
 
     def _give(self, session: Session, stored: Stored, relation: Relation, late: bool = False) -> None:
-        if self._flushing:
-            held = self._flushing.get(session)
-            if held is not None:
-                held.append((stored, relation))
+        if self._gates:
+            gate = self._gates.get(session)
+            if gate is not None:
+                gate.parts.append(Held(stored, relation, late))
                 return
         session.deliver(stored, relation, late)
 
@@ -155,88 +206,117 @@ class Delivery:
         for listener in self.on_waiting:
             listener(account, stored)
 
-    def _begin(self, session: Session) -> int:
-        top = self._mailboxes.newest()
-        self._joined[session] = top
-        self._flushing[session] = []
-        return top
+    def _settle(self, account: Account, lazy: bool = False) -> None:
+        """Settle what is acknowledged, less what a session holds or has yet to be given."""
+        settled = self._acknowledged.get(account.id, 0)
+        for session in self._sessions.of(account.jid.bare):
+            held = session.oldest_unacknowledged()
+            if held is not None and held <= settled:
+                settled = held - 1
+            gate = self._gates.get(session)
+            if gate is not None and gate.reached < settled:
+                settled = gate.reached
+        if settled > 0:
+            self._mailboxes.settle(account, settled, lazy)
 
-    def _run(self, session: Session, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(session, work))
+    async def _settle_directed(self, session: Session, acknowledged: int) -> None:
+        """A session that takes no messages to the bare JID acknowledged what was sent to itself. Others may wait
+        between, so only what nothing waits before is settled."""
+        settled = 0
+        for entry in await self._mailboxes.pending(session.account, FLUSH_PAGE):
+            if entry.id > acknowledged or addressee(entry) != str(session.jid):
+                break
+            settled = entry.id
+        if settled:
+            self._mailboxes.settle(session.account, settled)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, session: Session, work: Coroutine[None, None, None]) -> None:
+    # --- behind the gate ----------------------------------------------------------------------------------------------
+
+    def _open(self, session: Session, stretch: Stretch) -> None:
+        """Give a session a part of its mailbox; until it has it, what comes for it live is held."""
+        gate = self._gates.get(session)
+        if gate is not None:
+            gate.parts.append(stretch)
+            return
+        self._gates[session] = gate = Gate(deque((stretch,)))
+        self._start(self._catch_up(session, gate))
+
+    def _is_open(self, session: Session, gate: Gate) -> bool:
+        return self._gates.get(session) is gate
+
+    async def _catch_up(self, session: Session, gate: Gate) -> None:
         try:
-            await work
+            while gate.parts and self._is_open(session, gate):
+                part = gate.parts[0]
+                if isinstance(part, Stretch):
+                    await self._walk(session, gate, part)
+                    if self._is_open(session, gate):
+                        gate.parts.popleft()
+                    continue
+                gate.parts.popleft()
+                if part.stored.id not in gate.given:
+                    session.deliver(*part)
         except Exception:
             log.exception("what waits could not be read", account=session.jid.bare)
             session.disconnect("internal-server-error", "The mailbox cannot be read now")
-        finally:
-            for stored, relation in self._flushing.pop(session, []):
-                session.deliver(stored, relation)
+        if self._is_open(session, gate):
+            del self._gates[session]
+            self._settle(session.account, lazy=True)
 
-    async def _flush(self, session: Session, handed: int, top: int, seen: frozenset[int]) -> None:
-        after = max(handed, await self._mailboxes.settled(session.account))
+    async def _walk(self, session: Session, gate: Gate, stretch: Stretch) -> None:
+        """Give one stretch. What was queued for the log before it was opened is durable then, and held if it came live
+        since: it may be met in the mailbox as well, and is given once."""
+        await self._mailboxes.durable()
+        twice = {held.stored.id for held in gate.held() if held.stored.id <= stretch.top}
+        past = stretch.past
+        seen = session.already_read() if past is None else frozenset[int]()
+        if past is None or session.priority is None:
+            stretch.after = max(stretch.after, await self._mailboxes.settled(session.account))
         leads = True
-        while session in self._flushing:
-            waiting = await self._mailboxes.pending(session.account, FLUSH_PAGE, after)
-            for entry in waiting:
-                if entry.id > top or session not in self._flushing:
+        while self._is_open(session, gate):
+            entries, more = await self._page(session, stretch)
+            for entry in entries:
+                if entry.id > stretch.top or not self._is_open(session, gate):
                     return
-                if entry.id not in seen:
-                    leads = False
-                    session.deliver(restored(entry, session.jid), Relation.DIRECT, True)
-                elif leads:
-                    self.settled(session, entry.id, lazy=True)
-            if len(waiting) < FLUSH_PAGE:
+                stretch.after = entry.id
+                relation = Relation.DIRECT if past is None else relation_to(entry, session, past)
+                if relation is None:
+                    continue
+                if entry.id in seen:
+                    if leads:  # read from the archive and nothing before it waits: it need not wait either
+                        self.settled(session, entry.id, lazy=True)
+                    continue
+                leads = False
+                if entry.id in twice:
+                    gate.given.add(entry.id)
+                session.deliver(restored(entry, session.jid), relation, True)
+            if not more:
                 return
-            after = waiting[-1].id
 
-    async def _catch_up(self, session: Session, position: int, top: int, resource: str) -> None:
-        while session in self._flushing:
-            page = await self._mailboxes.page(session.account, PageRequest(limit=FLUSH_PAGE, after=position))
-            for entry in page.entries:
-                if entry.id > top or session not in self._flushing:
-                    return
-                relation = relation_to(entry, session, resource)
-                if relation is not None:
-                    session.deliver(restored(entry, session.jid), relation, True)
-            if page.complete or not page.entries:
-                return
-            position = page.entries[-1].id
+    async def _page(self, session: Session, stretch: Stretch) -> tuple[Sequence[Entry], bool]:
+        """What follows ``stretch.after``, and whether there may be more."""
+        if stretch.past is None or session.priority is None:
+            waiting = await self._mailboxes.pending(session.account, FLUSH_PAGE, stretch.after)
+            return waiting, len(waiting) == FLUSH_PAGE
+        page = await self._mailboxes.behind(session.account, stretch.after, FLUSH_PAGE)
+        return page.entries, not page.complete
 
     def _ended(self, session: Session) -> None:
-        self._flushing.pop(session, None)
+        self._ends += 1
+        gate = self._gates.pop(session, None)
+        if gate is not None:
+            self._unfinished[session] = gate
         self._joined.pop(session, None)
         if not any(takes(other) for other in self._sessions.of(session.jid.bare)):
             self._handed.pop(session.account.id, None)
+            self._acknowledged.pop(session.account.id, None)
 
 
 def takes(session: Session) -> bool:
     """Whether a session is given messages to the bare JID (RFC 6121 s8.5.2.1.1)."""
     return session.priority is not None and session.priority >= 0
-
-
-def restored(entry: Entry, owner: JID) -> Stored:
-    """An archive entry as a message that can be delivered again; what waited counts as sent to the bare JID."""
-    peer = JID.parse(entry.peer)
-    sender, to = (owner.to_bare(), peer) if entry.direction is Direction.OUTGOING else (peer, owner.to_bare())
-    treatment = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY
-    message = Message(sender, to, entry.kind, treatment, entry.stanza_id, None, entry.payload)
-    return Stored(entry.id, entry.at, message)
-
-
-def relation_to(entry: Entry, session: Session, resource: str) -> Relation | None:
-    """How a session would have been given an entry, or None if not at all."""
-    addresses = {}
-    for name, single, double in _ADDRESS.findall(entry.payload[: entry.payload.find(b">")]):
-        addresses[name] = unescape((single or double).decode(), {"&apos;": "'", "&quot;": '"'})
-    own = f"{session.jid.bare}/{resource}"
-    if entry.direction is Direction.OUTGOING:
-        wanted = session.wants_copies and addresses.get(b"from") != own
-        return Relation.SENT_ELSEWHERE if wanted else None
-    to = addresses.get(b"to", "")
-    if to == own or (to == session.jid.bare and takes(session)):
-        return Relation.DIRECT
-    return Relation.RECEIVED_ELSEWHERE if session.wants_copies else None

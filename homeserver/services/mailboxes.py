@@ -1,5 +1,6 @@
 """Mailboxes of the accounts: append, page, what waits for delivery, and the recognition of resent messages."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -114,6 +115,12 @@ class Mailboxes:
         """The highest id given to any message of this server so far."""
         return self._commit.last_id
 
+    async def durable(self) -> None:
+        """Returns when everything queued so far is durable, and those who wait for that were told."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._commit.follow(lambda _error: None if done.done() else done.set_result(None))
+        await done
+
     def follow(self, then: Then) -> None:
         """Call ``then`` when everything queued so far is durable; at once if nothing is pending."""
         self._commit.follow(then)
@@ -129,6 +136,10 @@ class Mailboxes:
     async def page(self, account: Account, request: PageRequest) -> Page:
         """A slice of the archive; everything whose ``then`` has been called is in it."""
         return await self._database.read(sql.page, account.id, request, self._commit.view(account.id))
+
+    async def behind(self, account: Account, position: int, limit: int) -> Page:
+        """All entries above ``position``, archived or waiting, oldest first."""
+        return await self._database.read(sql.behind, account.id, position, limit, self._commit.view(account.id))
 
     async def conversations(self, account: Account, before: int | None, limit: int) -> list[Conversation]:
         """The newest entry with each peer, newest first, those below the id ``before``."""

@@ -75,6 +75,16 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
     return Page(found[::-1] if request.backwards else found, complete)
 
 
+def behind(connection: Connection, owner: int, position: int, limit: int, view: View) -> Page:
+    """Every entry of the owner above ``position``, archived or not, oldest first."""
+    wanted = limit + 1
+    found = _indexed(connection, owner, (position + 1, view.through), [], wanted, peer=None, backwards=False)
+    if len(found) < wanted:
+        tail = _tail_ids(connection, view, None, (position + 1, 2**62))
+        found += _from_tail(connection, owner, tail, [], wanted - len(found))
+    return Page(found[:limit], complete=len(found) < wanted)
+
+
 def pending(connection: Connection, owner: int, after: int, limit: int, view: View) -> list[Entry]:
     """Entries that wait for delivery, oldest first: received with `Treatment.KEEP`, above ``after`` and settled."""
     low = max(after, settled(connection, owner), view.settling) + 1

@@ -36,6 +36,8 @@ class FakeSession:
         self.sent: list[bytes] = []
         self.stanzas: list[Stanza] = []
         self.delivered: list[tuple[Stored, Relation, bool]] = []
+        self.read: set[int] = set()
+        self.unacknowledged: list[int] = []
         self.ended: str | None = None
         self._visible = visible
 
@@ -43,13 +45,14 @@ class FakeSession:
         self.delivered.append((stored, relation, late))
 
     def oldest_unacknowledged(self) -> int | None:
-        return None
+        return self.unacknowledged[0] if self.unacknowledged else None
 
     def has_read(self, ids: Iterable[int]) -> None:
-        pass
+        self.read.update(ids)
 
     def already_read(self) -> frozenset[int]:
-        return frozenset()
+        read, self.read = frozenset(self.read), set()
+        return read
 
     def is_visible_to(self, asker: JID) -> bool:
         return self._visible is not None and self._visible(self.jid, asker)
