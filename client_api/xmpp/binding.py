@@ -280,7 +280,7 @@ class Binding:
             connection.hold(self._presence.available(session, shown))
 
     def _attach(self, connection: "Connection", session: XmppSession, queue: SentQueue, event: ResumeRequested) -> None:
-        released = connection.stream.resumed(queue, event.h, session.received)
+        released = connection.stream.resumed(queue, event.h, session.received, session.jid)
         if released is None:
             self._resumption.end(session)
             return
