@@ -12,13 +12,14 @@ from config.settings import FederationSettings, GroupSettings
 from federation.arrivals import Arrivals
 from federation.destinations import Destinations
 from federation.housekeeping import Housekeeping
-from federation.http.app import FederationApi, Mount
+from federation.http.app import Admit, FederationApi, Mount
 from federation.http.client import SignedTransport
 from federation.http.fetch import Fetcher
 from federation.http.keys import PeerKeys
 from federation.http.own_keys import OwnKeys
 from federation.http.prover import Prover
 from federation.inbound import Inbound
+from federation.key_operations import KeyOperations, Verbs
 from federation.policy import Limits, Pin, Policy
 from federation.sender import Sender
 from federation.transport import Ways
@@ -60,6 +61,7 @@ class FederationNode:
     housekeeping: Housekeeping
     wake: bool
     pinning: Pinning
+    verbs: Verbs
 
     def reload(self, settings: FederationSettings) -> None:
         """Take over other lists and pins. Raises what a broken pin raises, and changes nothing."""
@@ -103,15 +105,16 @@ async def open_federation(
     arrivals: Arrivals,
     presence: Presence,
     metrics: Metrics,
+    admit: Admit,
     stack: AsyncExitStack,
 ) -> FederationNode:
-    """Build everything; ``base`` is the public URL of our API, ``data_dir`` holds the keys."""
+    """Build everything; ``base`` is the public URL of our API, ``data_dir`` holds the keys, ``admit`` slows peers down."""
     pins = _pins(settings)
     policy = Policy(settings.allow, settings.deny)
     limits = Limits(batch_stanzas=settings.batch_stanzas, batch_bytes=settings.batch_bytes)
     fetcher = Fetcher(pins, settings.allow_private_addresses)
     stack.push_async_callback(fetcher.close)
-    own = OwnKeys(data_dir / "keys", {domain: (f"{groups.subdomain}.{domain}",) for domain in domains}, clock)
+    own = open_keys(groups, domains, data_dir, clock)
     destinations = Destinations(fetcher, pins, database, clock)
     events = Tally(*FEDERATION_EVENTS)
     peers = PeerKeys(fetcher, destinations, pins, database, clock, events.note)
@@ -119,14 +122,26 @@ async def open_federation(
     sender = Sender(outbox, Ways(destinations, transport), policy, limits, clock, settings.concurrency)
     sender.watch(Watcher(presence))
     inbound = Inbound(database, arrivals, own.owner, limits, clock, events.note)
-    api = FederationApi(Mount.at(base), Prover(own, peers, policy, clock), inbound, limits, clock, sender.heard)
+    api = FederationApi(Mount.at(base), Prover(own, peers, policy, clock), inbound, limits, clock, sender.heard, admit)
     metrics.read_from("federation_events", lambda: events.counts)
     metrics.read_from("federation_sent", lambda: sender.outcomes.counts)
     metrics.read_from("federation_received", lambda: api.outcomes.counts)
     pinning = Pinning(policy, fetcher, destinations, peers)
     return FederationNode(
-        api.routes(), destinations, sender, inbound, Housekeeping(inbound, own), settings.wake, pinning
+        api.routes(),
+        destinations,
+        sender,
+        inbound,
+        Housekeeping(inbound, own),
+        settings.wake,
+        pinning,
+        KeyOperations(own, clock).verbs(),
     )
+
+
+def open_keys(groups: GroupSettings, domains: tuple[str, ...], data_dir: Path, clock: Clock) -> OwnKeys:
+    """The keys of this server; each domain speaks for its groups too. Raises `KeyFileExposed`."""
+    return OwnKeys(data_dir / "keys", {domain: (f"{groups.subdomain}.{domain}",) for domain in domains}, clock)
 
 
 def _pins(settings: FederationSettings) -> dict[str, Pin]:

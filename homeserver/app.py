@@ -1,7 +1,7 @@
 """The composition root: every object of the server, built in order, each from what stands above it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -28,6 +28,7 @@ from client_api.xmpp.tcp import ReceiveBuffer, TcpConnection, Tls, is_loopback
 from client_api.xmpp.websocket import WebSocketFace
 from config.settings import ListenSettings, Settings
 from federation.arrivals import Arrivals, Returned
+from federation.key_operations import Verbs
 from federation.node import open_federation
 from homeserver import wiring
 from homeserver.domain.ids import IdSource
@@ -120,6 +121,8 @@ async def build(
     reloader.subscribe(partial(take_over, rules, xmpp))
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
+    verbs: Verbs = {}
+    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
@@ -136,12 +139,17 @@ async def build(
             arrivals,
             rules.presence,
             rules.metrics,
+            rules.limits.peer_wait,
             stack,
         )
         routes += node.routes
         links.append((ns.PARLEY_FEDERATION, base))
         parts.append(node)
+        verbs = node.verbs
         reloader.subscribe(lambda new: node.reload(new.federation))
+    else:
+        # Nobody sends what an earlier configuration left, so nobody else tells its senders.
+        chores.append(rules.outbox.expire)
     health = Health(rules.database)
 
     async def why_not_ready() -> str | None:
@@ -158,10 +166,8 @@ async def build(
     reloader.subscribe(lambda new: certificates.reload(new.tls))
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox))
-    sweeper = Sweeper(
-        rules.streams.expire, rules.tokens.purge, rules.accounts.purge, client_messages.purge, rules.retention.purge
-    )
+    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
+    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 

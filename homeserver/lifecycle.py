@@ -274,7 +274,7 @@ class Reloader:
                 log.error("reload failed, old state kept", error=str(error) or repr(error))
         log.info("configuration read again", applied=list(changes.applied))
         if changes.restart:
-            log.warning("these changes need a restart", keys=list(changes.restart))
+            log.warning("these changes need a restart", settings=list(changes.restart))
 
 
 def pause_collector() -> None:

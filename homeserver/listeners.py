@@ -37,6 +37,7 @@ _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 30.0
 _ACCEPT_PAUSE: Final = 0.5
+_ACCEPT_AT_ONCE: Final = 64
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -109,6 +110,8 @@ def read_identity(files: CertificateSettings) -> Identity:
             f"{files.certificate_file}: names no domain (subjectAltName is missing); request a new certificate"
         ) from error
     try:
+        if files.key_file.stat().st_mode & 0o006:
+            raise CertificateError(f"{files.key_file}: every user of this machine can read it; chmod o-rw it")
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate_file, files.key_file, password="")
     except ssl.SSLError as error:
         reason = (
@@ -239,12 +242,14 @@ class Listener:
             self._certificates.context(self._alpn)
         self._sockets = await open_sockets(self.settings.host, self.settings.port)
         for listening in self._sockets:
-            self._spawn(self._accept(listening))
+            self._attend(listening)
         for host, port in self.addresses:
             log.info("listening", kind=self.settings.kind, host=host, port=port, tls=self.settings.tls)
 
     async def stop(self, deadline: float) -> None:
         """Accepts no more and drops handshakes under way; connections go on."""
+        for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -258,17 +263,26 @@ class Listener:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _attend(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take the connections that wait, a bounded number at a time so that others get their turn."""
         # An own loop instead of `create_server`, which would hold on to the context it was given: a reload must change the
         # certificate of the next connection without a moment in which the port is closed.
-        loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(_ACCEPT_AT_ONCE):
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, _address = listening.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
                     log.error("cannot accept, will try again; raise LimitNOFILE", error=error.strerror)
-                    await asyncio.sleep(_ACCEPT_PAUSE)
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(listening)
+                    loop.call_later(_ACCEPT_PAUSE, self._attend, listening)
+                    return
                 # What else accept reports concerns the one connection that is gone already (accept(2)).
                 continue
             connection.setblocking(False)

@@ -57,8 +57,8 @@ class XmppFace:
         secure = bindings is not None
         if options.registration is not self._registration:
             options = replace(options, registration=self._registration)
-        now = asyncio.get_running_loop().time()
-        stream = ServerStream(framing, self._limits, options, now, secure=secure, bindings=bindings)
+        loop = asyncio.get_running_loop()
+        stream = ServerStream(framing, self._limits, options, loop.time(), secure=secure, bindings=bindings)
         peer = Peer(address, secure)
         connection = Connection(
             wire, peer, stream, self._binding, self._stanzas, self._settings.unsent_bytes, self._closed, self._known
@@ -68,7 +68,8 @@ class XmppFace:
         self._strangers[key] += 1
         is_exempt = self._settings.off_on_loopback and is_loopback(address)
         if self._strangers[key] > self._settings.unauthenticated_per_address and not is_exempt:
-            connection.end("policy-violation", "Too many connections that have not logged in")
+            # Not at once: aiofastnet begins to read after this, and would read from whoever gets the closed descriptor.
+            loop.call_soon(connection.end, "policy-violation", "Too many connections that have not logged in")
         return connection
 
     def reload(self, limits: LimitSettings, registration: bool) -> None:

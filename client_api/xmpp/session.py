@@ -21,6 +21,7 @@ from homeserver.xmpp.core_message import start_tag
 
 MAX_READ: Final = 10_000
 """Archive results remembered before a session becomes available."""
+_DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
 UNSENT_BYTES: Final = 65_536
@@ -117,21 +118,21 @@ class XmppSession:
         self._ended = ended
         self._mark = mark
         self._written = 0
-        self._highest = 0
         self._idle: InactiveQueue | None = None
+        self._highest = 0
         self._read: set[int] = set()
 
     # --- Session ------------------------------------------------------------------------------------------------------
 
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message, rendered for the relation it has to this session."""
-        if relation is Relation.DIRECT:
+        if relation is _DIRECT:
             owner = self.owner
             data = render.late(stored, owner, self.jid.domain) if late else render.direct(stored, owner)
         else:
             data = render.carbon(stored, relation, self.owner, str(self.jid))
         idle = self._idle
-        if stored.id and relation is Relation.DIRECT and (self.queue is not None or idle is not None):
+        if stored.id and relation is _DIRECT and (self.queue is not None or idle is not None):
             self._given[stored.id] = stored
         if idle is None:
             self._transmit(data, stored.id or None)
@@ -186,14 +187,6 @@ class XmppSession:
         """What a later process must know of it; compared with ``kept``, what the row says."""
         return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
 
-    def mark(self) -> None:
-        """Note how far the client was sent everything, with the next commit.
-
-        Only while ids come in their order, or the mark would stand for messages that are still to come.
-        """
-        if self.stream is not None and self.queue is not None and self._highest:
-            self._mark(self.stream, self.queue.sent_count, self._highest)
-
     # --- client state -------------------------------------------------------------------------------------------------
 
     def looked_at(self, is_active: bool) -> None:
@@ -217,6 +210,14 @@ class XmppSession:
             self._transmit(item.data, item.mailbox_id)
             if self.queue is not None and self.queue.is_full:
                 return
+
+    def mark(self) -> None:
+        """Note how far the client was sent everything, with the next commit.
+
+        Only while ids come in their order, or the mark would stand for messages that are still to come.
+        """
+        if self.stream is not None and self.queue is not None and self._highest:
+            self._mark(self.stream, self.queue.sent_count, self._highest)
 
     # --- acknowledgement ----------------------------------------------------------------------------------------------
 

@@ -39,6 +39,9 @@ T = TypeVar("T")
 Heard = Callable[[str, str], None]
 """Called with (our domain, the peer's domain) when a peer proved that it is there."""
 
+Admit = Callable[[str, str, int], float]
+"""Called with the peer's domain, its address and how many stanzas it sends; gives the seconds it must wait, or 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -64,6 +67,7 @@ class FederationApi:
         limits: Limits,
         clock: Clock,
         heard: Heard,
+        admit: Admit = lambda _domain, _address, _stanzas: 0.0,
     ) -> None:
         self._mount = mount
         self._prover = prover
@@ -72,6 +76,7 @@ class FederationApi:
         self._limits = limits
         self._clock = clock
         self._heard = heard
+        self._admit = admit
         self._started = clock.now()
         self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._woken: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -128,6 +133,8 @@ class FederationApi:
             batch = envelope.read_batch(body if signature.coding is None else inflate(body, self._limits.body_bytes))
             if batch.origin != signature.origin or batch.destination != signature.destination:
                 raise Refusal(problems.BAD_REQUEST, "origin or destination differ from the headers")
+            if self._admit(proven.origin.domain, request.remote or "", len(batch.stanzas) + len(batch.passing)):
+                raise Refusal(problems.TOO_MANY, "too many stanzas, send them later")
             await self._check_number(proven, number, batch.epoch)
             self._heard(proven.destination, proven.origin.domain)
             fresh = signature.created >= int(self._started)

@@ -65,6 +65,15 @@ class OwnKeys:
             self._domains[domain] = self._load(directory / f"{domain}.json", domain, tuple(subdomains))
             self._owners.update(dict.fromkeys((domain, *subdomains), domain))
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The hosted domains."""
+        return tuple(self._domains)
+
+    def published(self, domain: str) -> Sequence[PublishedKey]:
+        """All keys of the document of ``domain``, ended ones included, in the order they were made."""
+        return tuple(self._domains[domain].keys)
+
     def owner(self, name: str) -> str | None:
         """The hosted domain that speaks for ``name``, or None."""
         return self._owners.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -27,10 +27,12 @@ from homeserver.telemetry import set_up_logging
 T = TypeVar("T")
 Run = Callable[[str, Arguments], Awaitable[Any]]
 """Runs one operation of `homeserver/services/operations.py`."""
+More = Callable[[Settings], Mapping[str, Callable[[Arguments], Awaitable[Any]]]]
+"""Makes the operations of one command, for when no server runs."""
 _PASSWORD_BYTES = 12
 
 
-class _Address(click.ParamType[JID]):
+class Address(click.ParamType[JID]):
     """A bare address on the command line."""
 
     name = "address"
@@ -45,7 +47,7 @@ class _Address(click.ParamType[JID]):
         return address
 
 
-_address = click.argument("address", type=_Address())
+_address = click.argument("address", type=Address())
 _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
@@ -68,11 +70,14 @@ def generate_password() -> str:
 
 
 @asynccontextmanager
-async def open_operations(settings: Settings) -> AsyncIterator[Run]:
-    """What runs operations: the server, or this process when no server runs. Raises `DomainError` as they do."""
+async def open_operations(settings: Settings, more: More) -> AsyncIterator[Run]:
+    """What runs operations: the server, or this process when no server runs, which also has those of ``more`` then.
+
+    Raises `DomainError` as they do.
+    """
     if not await is_serving(settings.data_dir):
         async with open_accounts(settings) as accounts:
-            yield Operations(accounts, None).run
+            yield Operations(accounts, None, more(settings)).run
         return
 
     async def ask(verb: str, arguments: Arguments) -> Any:
@@ -84,13 +89,13 @@ async def open_operations(settings: Settings) -> AsyncIterator[Run]:
     yield ask
 
 
-def operate(config: Path, work: Callable[[Run], Awaitable[T]]) -> T:
-    """Lets `work` run operations; a refusal ends the command with its text."""
+def operate(config: Path, work: Callable[[Run], Awaitable[T]], more: More = lambda _: {}) -> T:
+    """Lets `work` run operations, those of ``more`` included; a refusal ends the command with its text."""
     settings = settings_or_exit(config)
     set_up_logging(LogSettings(level="warning"))
 
     async def main() -> T:
-        async with open_operations(settings) as run:
+        async with open_operations(settings, more) as run:
             return await work(run)
 
     try:
@@ -109,7 +114,7 @@ def account() -> None:
 
 @account.command()
 @config_option
-@click.argument("address", type=_Address(), required=False)
+@click.argument("address", type=Address(), required=False)
 @_password_stdin
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.MEMBER.value, show_default=True)
 @click.option(

@@ -8,10 +8,9 @@ import os
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import click
 import dns.asyncresolver
@@ -23,8 +22,9 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from config.checks import is_loopback
 from config.settings import CertificateSettings, LogSettings, Settings
-from homeserver.cli.accounts import open_accounts
+from homeserver.cli.accounts import Address, open_accounts
 from homeserver.cli.configuration import config_option, settings_or_exit
+from homeserver.cli.findings import Finding, Level
 from homeserver.cli.records import Record, records_for
 from homeserver.listeners import (
     CertificateError,
@@ -35,41 +35,46 @@ from homeserver.listeners import (
     open_sockets,
     read_identity,
 )
+from homeserver.protocol.jid import JID
 from homeserver.telemetry import set_up_logging
 
-Level = Literal["ok", "note", "bad"]
+if TYPE_CHECKING:
+    from homeserver.cli.logins import Login
+
 _SOON: Final = timedelta(days=14)
 _TIME_ERROR: Final = 5
 _DNS_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was seen of one subject; `remedy` says what to do unless it is fine."""
-
-    level: Level
-    subject: str
-    text: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.level:<4}  {self.subject}: {self.text}"
-        return f"{line}; {self.remedy}" if self.remedy else line
-
-
 @click.command()
 @config_option
-@click.option("--offline", is_flag=True, help="Ask no DNS server.")
-def check(config: Path, offline: bool) -> None:
+@click.option("--offline", is_flag=True, help="Ask no DNS server; log in through the ports of this machine.")
+@click.option(
+    "--login", "address", type=Address(), help="Log in as this account through every endpoint; asks for its password."
+)
+@click.option("--password-stdin", is_flag=True, help="Read that password from standard input.")
+@click.option("--ca", type=click.Path(path_type=Path, exists=True), help="PEM file of the authority to trust at login.")
+def check(config: Path, offline: bool, address: JID | None, password_stdin: bool, ca: Path | None) -> None:
     """Say what is wrong with the set-up and what to do; ends with 1 when something must be done."""
     settings = settings_or_exit(config)
+    login = None if address is None else _login(settings, address, password_stdin, ca)
     set_up_logging(LogSettings(level="error"))
     click.echo(f"ok    configuration: {config} is well-formed")
-    findings = asyncio.run(_collect(settings, offline=offline))
+    findings = asyncio.run(_collect(settings, login, offline=offline))
     sys.exit(1 if any(finding.level == "bad" for finding in findings) else 0)
 
 
-async def _collect(settings: Settings, *, offline: bool) -> list[Finding]:
+def _login(settings: Settings, address: JID, from_stdin: bool, ca: Path | None) -> Login:
+    from homeserver.cli.logins import Login  # the client library is slow to load
+
+    if address.domain not in settings.domains:
+        raise click.UsageError(f"{address.domain} is not a domain of this server")
+    if from_stdin:
+        return Login(address, sys.stdin.readline().rstrip("\r\n"), ca)
+    return Login(address, str(click.prompt("Password", hide_input=True)), ca)
+
+
+async def _collect(settings: Settings, login: Login | None, *, offline: bool) -> list[Finding]:
     findings: list[Finding] = []
 
     def note(finding: Finding) -> None:
@@ -85,6 +90,11 @@ async def _collect(settings: Settings, *, offline: bool) -> list[Finding]:
     note(of_clock())
     if not offline:
         async for finding in of_dns(settings):
+            note(finding)
+    if login is not None:
+        from homeserver.cli.logins import of_logins
+
+        async for finding in of_logins(settings, login, offline=offline):
             note(finding)
     return findings
 

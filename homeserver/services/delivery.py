@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Entry, Kind, Message, Relation, Stored, Treatment
+from homeserver.domain.messages import COPY, KEEP, Entry, Kind, Message, Relation, Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
 from homeserver.services.backlog import (
@@ -38,6 +38,7 @@ BURST_BYTES: Final = 65_536
 ROOM_SECONDS: Final = 60.0
 MAX_HELD: Final = 10_000
 """Live messages that a session may have behind its gate."""
+_DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
 class Delivery:
@@ -48,6 +49,7 @@ class Delivery:
         self._mailboxes = mailboxes
         self._handed: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
+        self._ends = 0
         self._joined: dict[Session, int] = {}
         self._gates: dict[Session, Gate] = {}
         self._unfinished: dict[Session, Gate] = {}
@@ -58,47 +60,44 @@ class Delivery:
     def received(self, stored: Stored, recipient: Account) -> None:
         """Give a message to the sessions of its recipient, or leave it waiting."""
         message = stored.message
-        sessions = tuple(self._sessions.of(recipient.jid.bare))  # one that is given too much ends and leaves them
+        sessions = self._sessions.of(recipient.jid.bare)
         if not sessions:
-            if message.treatment & Treatment.KEEP:
+            if message.treatment & KEEP:
                 self._wait(recipient, stored)
             return
-        target = None
+        target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
-                if message.treatment & Treatment.KEEP:
+                if message.treatment & KEEP:
                     self._wait(recipient, stored)
                 return
         if target is not None:
-            self._give(target, stored, Relation.DIRECT)
+            self._give(target, stored, _DIRECT)
             if stored.id and not takes(target):
                 target.has_read((stored.id,))  # what waits may be given to it later, and this is among it
             handed = True
-            if message.treatment & Treatment.COPY:
+            if message.treatment & COPY:
                 for session in sessions:
                     if session is not target and session.wants_copies and session.priority is not None:
                         self._give(session, stored, Relation.RECEIVED_ELSEWHERE)
         else:
             handed = self._give_available(sessions, stored)
-        if stored.id and message.treatment & Treatment.KEEP:
-            if any(takes(session) for session in self._sessions.of(recipient.jid.bare)):
-                if handed:
-                    self._handed[recipient.id] = stored.id
-            else:
-                handed = handed and target in self._sessions.of(recipient.jid.bare)
+        if stored.id and message.treatment & KEEP:
+            if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
+                handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if not handed:
                 self._wait(recipient, stored)
+            elif target is None or any(map(takes, sessions)):
+                self._handed[recipient.id] = stored.id
 
     def sent(self, stored: Stored, sender: Account, source: JID) -> None:
         """Give the sender's other sessions their copy (XEP-0280 s8)."""
-        if not stored.message.treatment & Treatment.COPY:
+        if not stored.message.treatment & COPY:
             return
-        sessions = self._sessions.of(sender.jid.bare)
-        if len(sessions) < 2 and not (sessions and sessions[0].jid != source):
-            return
-        for session in tuple(sessions):
-            if session.wants_copies and session.jid != source and session.priority is not None:
+        for session in self._sessions.of(sender.jid.bare):
+            jid = session.jid
+            if session.wants_copies and session.priority is not None and jid is not source and jid != source:
                 self._give(session, stored, Relation.SENT_ELSEWHERE)
 
     def arrived(self, session: Session) -> None:
@@ -193,17 +192,17 @@ class Delivery:
 
     @staticmethod
     def _had(session: Session, message: Message) -> bool:
-        return message.to.is_bare or (session.wants_copies and bool(message.treatment & Treatment.COPY))
+        return message.to.is_bare or (session.wants_copies and bool(message.treatment & COPY))
 
     def _give_available(self, sessions: Sequence[Session], stored: Stored) -> bool:
         handed = False
-        copies = stored.message.treatment & Treatment.COPY
+        copies = stored.message.treatment & COPY
         for session in sessions:
             priority = session.priority
             if priority is None:
                 continue
             if priority >= 0:
-                self._give(session, stored, Relation.DIRECT)
+                self._give(session, stored, _DIRECT)
                 handed = True
             elif copies and session.wants_copies:
                 self._give(session, stored, Relation.RECEIVED_ELSEWHERE)
@@ -292,25 +291,25 @@ class Delivery:
         twice = {held.stored.id for held in gate.held() if held.stored.id <= stretch.top}
         past = stretch.past
         seen = session.already_read() if past is None else frozenset[int]()
-        leads = True
         burst = 0
         if past is None or session.priority is None:
             stretch.after = max(stretch.after, await self._mailboxes.settled(session.account))
+        leads = True
         while self._is_open(session, gate):
             entries, more = await self._page(session, stretch)
             for entry in entries:
                 if entry.id > stretch.top or not self._is_open(session, gate):
                     return
                 relation = Relation.DIRECT if past is None else relation_to(entry, session, past)
-                if entry.id in seen:
-                    stretch.after = entry.id
-                    if leads:
-                        self.settled(session, entry.id, lazy=True)
-                    continue
-                leads = False
                 if relation is None:
                     stretch.after = entry.id
                     continue
+                if entry.id in seen:
+                    stretch.after = entry.id
+                    if leads:  # read from the archive and nothing before it waits: it need not wait either
+                        self.settled(session, entry.id, lazy=True)
+                    continue
+                leads = False
                 burst += len(entry.payload)
                 if burst > BURST_BYTES or not session.has_room():
                     burst = 0
@@ -349,6 +348,7 @@ class Delivery:
         return page.entries, not page.complete
 
     def _ended(self, session: Session) -> None:
+        self._ends += 1
         gate = self._gates.pop(session, None)
         if gate is not None:
             self._unfinished[session] = gate

@@ -44,7 +44,7 @@ LABELS: Final = {
     Limit.REQUEST_ADDRESS: "request",
     Limit.REQUEST_ACCOUNT: "request",
     Limit.STANZA_ACCOUNT: "stanza",
-    Limit.BYTES_ACCOUNT: "stanza",
+    Limit.BYTES_ACCOUNT: "bytes",
     Limit.STANZA_PEER: "peer",
 }
 """The names of limits in the metrics."""
@@ -186,6 +186,13 @@ class Limits:
             key = address_key(address)
             self.take(Limit.LOGIN_ADDRESS, key)
             self.take(Limit.LOGIN_ACCOUNT, f"{key} {bare}")
+
+    def peer_wait(self, domain: str, address: str, stanzas: int) -> float:
+        """Seconds that another server must wait with so many stanzas; 0 when they were counted and may come in."""
+        if self.exempt(address):
+            return 0.0
+        bucket = self.bucket(Limit.STANZA_PEER, domain)
+        return self.take(Limit.STANZA_PEER, domain, min(stanzas, bucket.capacity))
 
     def exempt(self, address: str) -> bool:
         """Whether rate limits are off for this peer address."""

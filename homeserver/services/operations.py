@@ -21,12 +21,17 @@ Arguments = Mapping[str, Any]
 
 
 class Operations:
-    """``outbox`` is None where no server runs: the verbs of the queue need one.
+    """``outbox`` is None where no server runs: the verbs of the queue need one. ``more`` are verbs of higher layers.
 
     Answers are values that JSON can carry. Raises `DomainError`.
     """
 
-    def __init__(self, accounts: Accounts, outbox: Outbox | None) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        outbox: Outbox | None,
+        more: Mapping[str, Callable[[Arguments], Awaitable[Any]]] | None = None,
+    ) -> None:
         self._accounts = accounts
         self._outbox = outbox
         self._verbs: dict[str, Callable[[Arguments], Awaitable[Any]]] = {
@@ -39,6 +44,7 @@ class Operations:
             "queue.list": self._queue_list,
             "queue.retry": self._queue_retry,
             "queue.drop": self._queue_drop,
+            **(more or {}),
         }
 
     async def run(self, verb: str, arguments: Arguments) -> Any:

@@ -28,6 +28,8 @@ _MAX_SCANS: Final = 20
 @feature(
     xep=313,
     version="1.1.3",
+    # XEP-0313 s7 asks for the account's answer only, but clients exist that look at the domain alone, profanity for one.
+    disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED),
     account_disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.STANZA_ID),
 )
 class Archive:

@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import ssl
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,22 +145,6 @@ async def test_r06_sender_learns_from_resumption_what_arrived(make_node: MakeNod
     back, _ = clients(node)
     assert await back.resume(ann)
     assert back.handled == ann.sent
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB; skipped where it cannot be mounted."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("tmpfs cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_r16_full_disk_refuses_and_recovers(make_node: MakeNode, small_disk: Path) -> None:

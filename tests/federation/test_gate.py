@@ -12,9 +12,12 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from config.settings import LimitSettings
+from config.units import Rate
 from federation.policy import Limits, Pin, Policy
 from homeserver.protocol import problems
 from homeserver.protocol.signing import SigningKey, read_answer, sign_request
+from homeserver.services.limits import Limits as Rates
 from tests.kit.federation import Peer
 from tests.unit.protocol.test_signing import SPOILT
 
@@ -338,3 +341,24 @@ async def test_no_commit_without_durable_stanzas(tmp_path: Path) -> None:
     assert commits == []
     await stranger.http.close()
     await peer.close()
+
+
+async def test_a_peer_that_sends_too_much_is_put_off(tmp_path: Path) -> None:
+    peer = Peer("b.example", tmp_path)
+    peer.pins["a.example"] = Pin("a.example", "http://127.0.0.1:9", keys=_public(KEY))
+    rates = Rates(LimitSettings(stanzas_per_peer=Rate(3, 1000.0)), peer.clock.monotonic)
+    peer.admit = rates.peer_wait
+    await peer.open()
+    stranger = Stranger(peer)
+    try:
+        status, _ = await stranger.put(envelope(stanza(1), stanza(2)))
+        assert status == 200
+        status, body = await stranger.put(envelope(stanza(3), stanza(4), first=3))
+        assert (status, kind(body)) == (429, "too-many")
+        assert stranger.answer.headers["Retry-After"]
+        assert await peer.received() == ["m1", "m2"]
+        assert rates.limited.counts["peer"] == 1
+        assert peer.api.outcomes.counts == {"accepted": 1, "refused": 1}
+    finally:
+        await stranger.http.close()
+        await peer.close()

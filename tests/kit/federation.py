@@ -11,7 +11,7 @@ from aiohttp import web
 from sqlalchemy import select
 
 from federation.destinations import Destinations
-from federation.http.app import FederationApi, Mount
+from federation.http.app import Admit, FederationApi, Mount
 from federation.http.client import SignedTransport
 from federation.http.fetch import Fetcher
 from federation.http.keys import PeerKeys
@@ -99,6 +99,7 @@ class Peer:
         self.patience = Patience(backoff_min=0.05, backoff_max=0.2)
         self.port = 0
         self.gone: list[str] = []
+        self.admit: Admit = lambda _domain, _address, _stanzas: 0.0
         self._stack = AsyncExitStack()
 
     @property
@@ -144,6 +145,7 @@ class Peer:
             self.limits,
             self.clock,
             self.sender.heard,
+            self.admit,
         )
         app.add_routes(self.api.routes())
         await runner.setup()

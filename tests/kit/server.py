@@ -72,7 +72,8 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Before exec: the kernel kills this process when its parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -108,7 +109,7 @@ class ServerProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=self._env,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, so that no server outlives its test run
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, so that no server outlives its test run
             )
 
     async def kill9(self) -> None:

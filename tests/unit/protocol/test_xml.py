@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.parser import StreamParser, XmlLimits, parse_document
-from homeserver.protocol.xml import child, children, element, local_name, namespace_of, serialise, text_of
+from homeserver.protocol.xml import child, children, element, local_name, namespace_of, parse_stanza, serialise, text_of
 
 HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'>".encode()
 NAMES = st.sampled_from(["a", "b", "body", "x-y", "\u00e4", "_1"])
@@ -87,3 +87,10 @@ def test_building_and_reading() -> None:
 )
 def test_serialise(tree: Element, text: str) -> None:
     assert serialise(tree) == text
+
+
+def test_a_stanza_read_back_has_the_namespace_of_its_stream() -> None:
+    found = parse_stanza(b"<presence from='a@b/c'><show>away</show></presence>")
+    assert found.tag == f"{{{ns.CLIENT}}}presence"
+    assert text_of(found, ns.CLIENT, "show") == "away"
+    assert parse_stanza(b"<message xmlns='jabber:client'/>").tag == f"{{{ns.CLIENT}}}message"
