@@ -48,12 +48,15 @@ async def test_r20_all_come_back_after_a_kill(make_node: MakeNode, sessions: int
         client.abort()
 
 
-async def test_s52_logins_do_not_hold_up_others(make_node: MakeNode) -> None:
+@pytest.mark.parametrize(
+    "sessions", [3, pytest.param(25, marks=[pytest.mark.heavy, pytest.mark.timeout(300)])], ids=["small", "thousand"]
+)
+async def test_s52_logins_do_not_hold_up_others(make_node: MakeNode, sessions: int) -> None:
     node = make_node([f"user{number}" for number in range(ACCOUNTS)], security="none")
     await node.start()
     async with wire(node.endpoint) as neighbour:
         await neighbour.login(node.domain, node.accounts[0])
-        logins = asyncio.create_task(crowd(node, 3))
+        logins = asyncio.create_task(crowd(node, sessions))
         waits: list[float] = []
         while not logins.done():
             begun = time.monotonic()
