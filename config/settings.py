@@ -259,12 +259,13 @@ class FederationSettings:
         parse_duration("7 days"),
         "A message that could not be delivered by then goes back as an error.",
         at_least=1,
+        at_most=28 * 86400,
     )
     backoff_min: Duration = setting(parse_duration("1 second"), "First wait after a failed delivery.", at_least=0.01)
     backoff_max: Duration = setting(parse_duration("1 hour"), "Longest wait between two tries.", at_least=0.01)
     wake: bool = setting(True, "Try a waiting server at once when it contacts us.")
     timeout: Duration = setting(parse_duration("30 seconds"), "Time for one request to another server.", at_least=0.1)
-    batch_stanzas: int = setting(500, "Most stanzas in one request.", at_least=1, at_most=10_000)
+    batch_stanzas: int = setting(500, "Most stanzas in one request.", at_least=1, at_most=1000)
     batch_bytes: Bytes = setting(parse_size("1 MiB"), "Most bytes in one request.", at_least=262_144)
     concurrency: int = setting(32, "Servers that are written to at the same time.", at_least=1, at_most=10_000)
     allow: tuple[Domain, ...] = setting((), "Only these domains may federate; empty means all.", reloadable=True)
@@ -297,14 +298,19 @@ class HttpSettings:
 class GroupSettings:
     """Groups."""
 
-    subdomain: Label = setting("groups", "Groups have addresses such as name@groups.example.org.")
+    subdomain: Label = setting(
+        "groups",
+        "Name under each domain for groups: the domain's key document and `parley check` include it. Groups are not there yet.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSettings:
     """Uploaded files."""
 
-    subdomain: Label = setting("upload", "XMPP clients find the upload service under upload.example.org.")
+    subdomain: Label = setting(
+        "upload", "Name under each domain for uploads: `parley check` includes it. Uploads are not there yet."
+    )
 
 
 @dataclass(frozen=True, slots=True)

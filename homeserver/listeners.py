@@ -110,6 +110,8 @@ def read_identity(files: CertificateSettings) -> Identity:
             f"{files.certificate_file}: names no domain (subjectAltName is missing); request a new certificate"
         ) from error
     try:
+        if files.key_file.stat().st_mode & 0o006:
+            raise CertificateError(f"{files.key_file}: every user of this machine can read it; chmod o-rw it")
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate_file, files.key_file, password="")
     except ssl.SSLError as error:
         reason = (

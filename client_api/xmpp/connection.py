@@ -17,7 +17,7 @@ from client_api.xmpp.negotiation import Pace, Peer
 from client_api.xmpp.session import XmppSession
 from client_api.xmpp.stanzas import Stanzas
 from homeserver.domain.accounts import Account
-from homeserver.protocol.c2s import ServerStream
+from homeserver.protocol.c2s import IDLE_SECONDS, ServerStream
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stream_events import (
     AckReceived,
@@ -30,9 +30,6 @@ from homeserver.protocol.stream_events import (
 from homeserver.xmpp.registration import Attempt
 
 log = structlog.get_logger(__name__)
-
-IDLE_SECONDS: Final = 30.0
-"""After that long without input a stream gives its parser back."""
 
 PREPAID: Final = 8
 """Stanzas a connection takes from its account's bucket at a time: one look at the clock, and one timer, for several."""
@@ -192,6 +189,10 @@ class Connection:
         """The client proved that the account is its own, which may send at that pace."""
         if self.account is None:
             self._on_known(self)
+            if self._timer is not None:
+                # The deadline of the login is far off, and most clients have nothing more to say for a while.
+                self._timer.cancel()
+                self._timer = self._loop.call_later(IDLE_SECONDS, self._expired)
         self.account = account
         self._pace = pace
 

@@ -20,6 +20,7 @@ from homeserver.telemetry import set_up_logging
 def serve(config: Path) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads configuration and certificates again."""
     pause_collector()
+    from federation.http.own_keys import KeyFileExposed
     from homeserver.app import build
 
     settings = settings_or_exit(config)
@@ -36,6 +37,6 @@ def serve(config: Path) -> None:
 
     try:
         run_process(main)
-    except (CertificateError, ListenError, StoreInUse) as error:
+    except (CertificateError, KeyFileExposed, ListenError, StoreInUse) as error:
         click.echo(f"parley: {error}", err=True)
         sys.exit(os.EX_CONFIG)

@@ -3,7 +3,7 @@
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from xml.sax.saxutils import unescape
 
 from homeserver.domain.messages import Direction, Entry, Message, Relation, Stored, Treatment
@@ -60,21 +60,37 @@ class Stretch:
     past: Past | None = None
 
 
+class Held(NamedTuple):
+    """A message that came live, and how it is to be given."""
+
+    stored: Stored
+    relation: Relation
+    late: bool
+
+
 @dataclass(slots=True)
 class Gate:
-    """A session that catches up: what it must be given first, and what came for it meanwhile.
+    """A session that catches up: what it is to be given, in this order, parts of its mailbox and what came live.
 
     ``given`` are ids that came live and were met in the mailbox too.
     """
 
-    stretches: list[Stretch]
-    held: deque[tuple[Stored, Relation, bool]] = field(default_factory=deque)
+    parts: deque[Stretch | Held]
     given: set[int] = field(default_factory=set)
 
     @property
     def reached(self) -> int:
         """The id up to which the session was given everything."""
-        return min((stretch.after for stretch in self.stretches), default=2**62)
+        for part in self.parts:
+            if isinstance(part, Stretch):
+                return part.after
+            if part.stored.id:
+                return part.stored.id - 1
+        return 2**62
+
+    def held(self) -> list[Held]:
+        """What came live."""
+        return [part for part in self.parts if isinstance(part, Held)]
 
 
 def restored(entry: Entry, owner: JID) -> Stored:

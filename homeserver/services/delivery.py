@@ -6,22 +6,24 @@ session that dies with it, or a server that does, loses nothing.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Entry, Kind, Message, Relation, Stored, Treatment
+from homeserver.domain.messages import COPY, KEEP, Entry, Kind, Message, Relation, Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
-from homeserver.services.backlog import Gate, Past, Stretch, addressee, is_surely_given, relation_to, restored
+from homeserver.services.backlog import Gate, Held, Past, Stretch, addressee, is_surely_given, relation_to, restored
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
 FLUSH_PAGE: Final = 100
+_DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
 class Delivery:
@@ -32,6 +34,7 @@ class Delivery:
         self._mailboxes = mailboxes
         self._handed: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
+        self._ends = 0
         self._joined: dict[Session, int] = {}
         self._gates: dict[Session, Gate] = {}
         self._unfinished: dict[Session, Gate] = {}
@@ -44,28 +47,30 @@ class Delivery:
         message = stored.message
         sessions = self._sessions.of(recipient.jid.bare)
         if not sessions:
-            if message.treatment & Treatment.KEEP:
+            if message.treatment & KEEP:
                 self._wait(recipient, stored)
             return
-        target = None
+        target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
-                if message.treatment & Treatment.KEEP:
+                if message.treatment & KEEP:
                     self._wait(recipient, stored)
                 return
         if target is not None:
-            self._give(target, stored, Relation.DIRECT)
+            self._give(target, stored, _DIRECT)
             if stored.id and not takes(target):
                 target.has_read((stored.id,))  # what waits may be given to it later, and this is among it
             handed = True
-            if message.treatment & Treatment.COPY:
+            if message.treatment & COPY:
                 for session in sessions:
                     if session is not target and session.wants_copies and session.priority is not None:
                         self._give(session, stored, Relation.RECEIVED_ELSEWHERE)
         else:
             handed = self._give_available(sessions, stored)
-        if stored.id and message.treatment & Treatment.KEEP:
+        if stored.id and message.treatment & KEEP:
+            if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
+                handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if not handed:
                 self._wait(recipient, stored)
             elif target is None or any(takes(session) for session in sessions):
@@ -73,13 +78,11 @@ class Delivery:
 
     def sent(self, stored: Stored, sender: Account, source: JID) -> None:
         """Give the sender's other sessions their copy (XEP-0280 s8)."""
-        if not stored.message.treatment & Treatment.COPY:
+        if not stored.message.treatment & COPY:
             return
-        sessions = self._sessions.of(sender.jid.bare)
-        if len(sessions) < 2 and not (sessions and sessions[0].jid != source):
-            return
-        for session in sessions:
-            if session.wants_copies and session.jid != source and session.priority is not None:
+        for session in self._sessions.of(sender.jid.bare):
+            jid = session.jid
+            if session.wants_copies and session.priority is not None and jid is not source and jid != source:
                 self._give(session, stored, Relation.SENT_ELSEWHERE)
 
     def arrived(self, session: Session) -> None:
@@ -156,13 +159,15 @@ class Delivery:
         self._pass_on(others, unacknowledged)
         if gate is None:
             return
-        for stretch in gate.stretches:
+        for part in gate.parts:
+            if isinstance(part, Held):
+                if part.relation is Relation.DIRECT and part.stored.id and part.stored.id not in gate.given:
+                    self._pass_on(others, [part.stored])
+                continue
             for other in others:
                 # Who joined before has had that; who joined later was left out because this session was to have it.
-                if self._joined.get(other, 0) >= stretch.top:
-                    self._open(other, Stretch(stretch.after, stretch.top))
-        held = (stored for stored, relation, _ in gate.held if relation is Relation.DIRECT and stored.id)
-        self._pass_on(others, [stored for stored in held if stored.id not in gate.given])
+                if self._joined.get(other, 0) >= part.top:
+                    self._open(other, Stretch(part.after, part.top))
 
     def _pass_on(self, others: Sequence[Session], messages: Sequence[Stored]) -> None:
         for stored in messages:
@@ -172,17 +177,17 @@ class Delivery:
 
     @staticmethod
     def _had(session: Session, message: Message) -> bool:
-        return message.to.is_bare or (session.wants_copies and bool(message.treatment & Treatment.COPY))
+        return message.to.is_bare or (session.wants_copies and bool(message.treatment & COPY))
 
     def _give_available(self, sessions: Sequence[Session], stored: Stored) -> bool:
         handed = False
-        copies = stored.message.treatment & Treatment.COPY
+        copies = stored.message.treatment & COPY
         for session in sessions:
             priority = session.priority
             if priority is None:
                 continue
             if priority >= 0:
-                self._give(session, stored, Relation.DIRECT)
+                self._give(session, stored, _DIRECT)
                 handed = True
             elif copies and session.wants_copies:
                 self._give(session, stored, Relation.RECEIVED_ELSEWHERE)
@@ -192,7 +197,7 @@ class Delivery:
         if self._gates:
             gate = self._gates.get(session)
             if gate is not None:
-                gate.held.append((stored, relation, late))
+                gate.parts.append(Held(stored, relation, late))
                 return
         session.deliver(stored, relation, late)
 
@@ -235,9 +240,9 @@ class Delivery:
         """Give a session a part of its mailbox; until it has it, what comes for it live is held."""
         gate = self._gates.get(session)
         if gate is not None:
-            gate.stretches.append(stretch)
+            gate.parts.append(stretch)
             return
-        self._gates[session] = gate = Gate([stretch])
+        self._gates[session] = gate = Gate(deque((stretch,)))
         self._start(self._catch_up(session, gate))
 
     def _is_open(self, session: Session, gate: Gate) -> bool:
@@ -245,17 +250,19 @@ class Delivery:
 
     async def _catch_up(self, session: Session, gate: Gate) -> None:
         try:
-            while gate.stretches and self._is_open(session, gate):
-                await self._walk(session, gate, gate.stretches[0])
-                if self._is_open(session, gate):
-                    gate.stretches.pop(0)
+            while gate.parts and self._is_open(session, gate):
+                part = gate.parts[0]
+                if isinstance(part, Stretch):
+                    await self._walk(session, gate, part)
+                    if self._is_open(session, gate):
+                        gate.parts.popleft()
+                    continue
+                gate.parts.popleft()
+                if part.stored.id not in gate.given:
+                    session.deliver(*part)
         except Exception:
             log.exception("what waits could not be read", account=session.jid.bare)
             session.disconnect("internal-server-error", "The mailbox cannot be read now")
-        while gate.held and self._is_open(session, gate):
-            stored, relation, late = gate.held.popleft()
-            if stored.id not in gate.given:
-                session.deliver(stored, relation, late)
         if self._is_open(session, gate):
             del self._gates[session]
             self._settle(session.account, lazy=True)
@@ -264,7 +271,7 @@ class Delivery:
         """Give one stretch. What was queued for the log before it was opened is durable then, and held if it came live
         since: it may be met in the mailbox as well, and is given once."""
         await self._mailboxes.durable()
-        twice = {stored.id for stored, _, _ in gate.held if stored.id <= stretch.top}
+        twice = {held.stored.id for held in gate.held() if held.stored.id <= stretch.top}
         past = stretch.past
         seen = session.already_read() if past is None else frozenset[int]()
         if past is None or session.priority is None:
@@ -299,6 +306,7 @@ class Delivery:
         return page.entries, not page.complete
 
     def _ended(self, session: Session) -> None:
+        self._ends += 1
         gate = self._gates.pop(session, None)
         if gate is not None:
             self._unfinished[session] = gate

@@ -24,31 +24,31 @@ class Sessions:
 
         Raises `ResourceConstraint` where the account has too many sessions.
         """
-        bound = self._accounts.setdefault(session.jid.bare, [])
-        for other in bound:
+        for other in self.of(session.jid.bare):
             if other.jid.resource == session.jid.resource:
                 other.disconnect("conflict", "Replaced by a new connection with the same resource")
                 break
-        bound = self._accounts.setdefault(session.jid.bare, [])
+        bound = self.of(session.jid.bare)
         if len(bound) >= self.limit:
             raise ResourceConstraint("Too many sessions of this account")
         if any(other.jid.resource == session.jid.resource for other in bound):
             raise Conflict("Resource in use")
-        bound.append(session)
+        self._accounts[session.jid.bare] = [*bound, session]
 
     def unbind(self, session: Session) -> None:
         """Forget a session and tell those who listen. Does nothing for one that is not registered."""
         bound = self._accounts.get(session.jid.bare)
         if bound is None or session not in bound:
             return
-        bound.remove(session)
-        if not bound:
+        if len(bound) > 1:
+            self._accounts[session.jid.bare] = [other for other in bound if other is not session]
+        else:
             del self._accounts[session.jid.bare]
         for listener in self.on_ended:
             listener(session)
 
     def of(self, bare: str) -> Sequence[Session]:
-        """The sessions of an account, in the order they were bound."""
+        """The sessions of an account, in the order they were bound. It does not change while it is walked through."""
         return self._accounts.get(bare, ())
 
     def find(self, jid: JID) -> Session | None:

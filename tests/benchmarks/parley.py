@@ -39,6 +39,7 @@ class ParleyRig(Rig):
             folder = self.folder / f"parley{index}"
             folder.mkdir()
             leaf = authority.issue_cert(domain, f"groups.{domain}", f"upload.{domain}", _HOST, "localhost")
+            (folder / "key.pem").touch(mode=0o600)
             leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
             for number, blob in enumerate(leaf.cert_chain_pems):
                 blob.write_to_path(str(folder / "certificate.pem"), append=number > 0)

@@ -1,4 +1,4 @@
-"""Clients that take more than their share: S-140 to S-143."""
+"""Clients that take more than their share: S-140 to S-143, S-161."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ import pytest
 
 from homeserver.protocol import namespaces as ns
 from tests.e2e.conftest import MakeNode
+from tests.e2e.test_threats_http import session
 from tests.kit.node import ParleyServer
 from tests.kit.server import Account
 from tests.kit.wire import Wire, header, plain, resident_bytes, stream_error, wire
@@ -163,3 +164,40 @@ async def test_s143_flood_of_queries_does_not_slow_the_neighbour(make_node: Make
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert max(waits) < 2
+
+
+async def test_s161_names_that_never_come_again_cost_bounded_memory(make_node: MakeNode) -> None:
+    """Addresses, element names, resources and paths made up by a client fill caches once, and no more."""
+    node = make_node(["ann"])
+    await node.start()
+    error = f"<error type='cancel'><gone xmlns='{ns.STANZA_ERRORS}'/></error>"
+
+    async def round_of_names(sender: Wire, kind: str, count: int) -> None:
+        for number in range(count):
+            name = f"{kind}{number}"
+            await sender.send(
+                f"<message to='{name}@{node.domain}/{name}' type='error' id='{name}'>{error}"
+                f"<{name} xmlns='urn:{name}' {name}='1'/></message>".encode()
+            )
+            if number % 200 == 199:
+                await sender.ping(name, timeout=60)
+
+    async with wire(node.endpoint) as sender:
+        await sender.login(node.domain, node.accounts[0])
+        await round_of_names(sender, "first", 18_000)
+        before, labels = resident_bytes(node.pid), await metric_names(node)
+        await round_of_names(sender, "second", 12_000)
+        grown = resident_bytes(node.pid) - before
+        assert await metric_names(node) == labels
+    assert grown < 8 * 1024 * 1024, f"{grown} bytes more for 12 000 names"
+
+
+async def metric_names(node: ParleyServer) -> set[str]:
+    """The names and labels that ``/metrics`` shows, after requests that try to add to them."""
+    async with session(node) as http:
+        for number in range(50):
+            async with http.request(f"VERB{number}", f"/path{number}", headers={"User-Agent": f"a{number}"}) as answer:
+                assert answer.status in (400, 404, 405)
+        async with http.get("/metrics") as answer:
+            text = await answer.text()
+    return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}

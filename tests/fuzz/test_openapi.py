@@ -1,13 +1,11 @@
 """Schemathesis over the whole JSON API: no 5xx, and no answer that the OpenAPI document does not promise.
 
-The application is served over loopback by a thread of its own with real services; the fuzzer talks HTTP to it.
+The fuzzer talks to a node in a process of its own, over TLS.
 """
 
 import asyncio
-import queue
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -20,78 +18,82 @@ from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
     content_type_conformance,
+    missing_required_header,
+    response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
     unsupported_method,
 )
 
-from tests.kit.json_server import json_server
+from tests.kit.authority import Authority
+from tests.kit.node import ParleyServer
 
-EXAMPLES = 20
+EXAMPLES = 30
+DEEP = 400
 LONGEST = 8000
 """Addresses near 8190 bytes are refused before there is a request that could be answered as documented."""
 CHECKS = [
     not_a_server_error,
-    status_code_conformance,
+    allow_header_conformance,
     content_type_conformance,
+    missing_required_header,
+    response_headers_conformance,
     response_schema_conformance,
+    status_code_conformance,
     unsupported_method,
 ]
 
 
 class Served:
-    """A JSON server in a thread; ``headers`` carry the access token of an account that has messages."""
+    """A node with an account that has messages; ``options`` are for requests: its token, whom to trust."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ready: queue.Queue[tuple[str, str]] = queue.Queue()
-        self._loop = asyncio.new_event_loop()
-        self._end = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
+    def __init__(self, node: ParleyServer) -> None:
+        self.node = node
+        self.url = node.base_url
+        self._trust = str(node.authority.ca_file)
+        self._count = 0
+        self.options: dict[str, Any] = {"verify": self._trust}
 
-    def start(self) -> None:
-        self._thread.start()
-        self.url, token = self._ready.get(timeout=30)
-        self.headers = {"Authorization": f"Bearer {token}"}
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(30)
+    def post(self, path: str, body: dict[str, Any], **options: Any) -> requests.Response:
+        """One JSON request."""
+        return requests.post(self.url + path, json=body, timeout=30, verify=self._trust, **options)
 
     def login(self) -> None:
         """A fresh token; the fuzzer also logs out, changes passwords and deletes accounts."""
-        name = {"username": "fuzzer", "password": "password"}
-        answer = requests.post(self.url + "/login", json=name, timeout=10)
-        if answer.status_code != 200:
-            self._count = getattr(self, "_count", 0) + 1
+        name = {"username": "fuzzer", "password": "secret-fuzzer"}
+        answer = self.post("/login", name)
+        while answer.status_code != 200:
+            self._count += 1
             name["username"] = f"fuzzer{self._count}"
-            requests.post(self.url + "/register", json=name, timeout=10)
-            answer = requests.post(self.url + "/login", json=name, timeout=10)
-        self.headers = {"Authorization": f"Bearer {answer.json()['token']}"}
-
-    async def _run(self) -> None:
-        async with json_server(self._path) as server:
-            await server.token("bob")
-            token = await server.token("fuzzer")
-            for number in range(5):
-                await server.send("fuzzer", "bob@a.example", f"m{number}", f"c{number}")
-                await server.send("bob", "fuzzer@a.example", f"m{number}", f"c{number}")
-            self._ready.put((server.url, token))
-            await self._end.wait()
+            self.post("/register", name)
+            answer = self.post("/login", name)
+        self.options = {"verify": self._trust, "headers": {"Authorization": f"Bearer {answer.json()['token']}"}}
+        for number in range(3):
+            body = {"to": f"bob@{self.node.domain}", "text": f"m{number}", "client_id": f"{self._count}-{number}"}
+            assert self.post("/v1/messages", body, headers=self.options["headers"]).ok
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("fuzz") / "data" / "parley.db")
-    made.start()
-    yield made
-    made.stop()
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    folder = tmp_path_factory.mktemp("node")
+    node = ParleyServer(folder, authority, ["fuzzer", "bob"], extra={"accounts": {"registration": "open"}})
+    try:
+        asyncio.run(node.start())
+        made = Served(node)
+        made.login()
+        yield made
+    finally:
+        asyncio.run(node.kill9())
 
 
 def operations(served: Served) -> Iterator[APIOperation]:
     """Every operation of the served document."""
-    for found in schemathesis.openapi.from_url(served.url + "/openapi.json").get_all_operations():
+    for found in schemathesis.openapi.from_url(
+        served.url + "/openapi.json", verify=str(served.node.authority.ca_file)
+    ).get_all_operations():
         yield found.ok()
 
 
@@ -115,30 +117,37 @@ def validated(case: Case, response: Response) -> None:
 
 
 def test_the_document_is_openapi_3_1(served: Served) -> None:
-    document = requests.get(served.url + "/openapi.json", timeout=10).json()
+    document = requests.get(served.url + "/openapi.json", timeout=30, verify=served.options["verify"]).json()
     assert document["openapi"] == "3.1.0"
     validate(document)
 
 
+@pytest.mark.parametrize(
+    "examples",
+    [EXAMPLES, pytest.param(DEEP, marks=[pytest.mark.heavy, pytest.mark.timeout(1800)])],
+    ids=["short", "deep"],
+)
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_no_undocumented_answer(served: Served, mode: GenerationMode) -> None:
+def test_no_undocumented_answer(served: Served, mode: GenerationMode, examples: int) -> None:
     def check(case: Case) -> None:
-        response = case.call(base_url=served.url, headers=served.headers)
+        response = case.call(base_url=served.url, **served.options)
         if response.status_code == 401:
             served.login()
-            response = case.call(base_url=served.url, headers=served.headers)
+            response = case.call(base_url=served.url, **served.options)
         validated(case, response)
 
     tried = 0
     for operation in operations(served):
-        run(operation, mode, EXAMPLES, check)
+        run(operation, mode, examples, check)
         tried += 1
     assert tried >= 20
+    assert served.node.returncode is None
+    assert "request failed" not in served.node.log_tail(10**6)
 
 
 def test_nothing_without_a_token(served: Served) -> None:
     def check(case: Case) -> None:
-        response = case.call(base_url=served.url)
+        response = case.call(base_url=served.url, verify=served.options["verify"])
         validated(case, response)
         assert response.status_code in (400, 401)
 

@@ -83,17 +83,20 @@ async def test_a_wrong_password_costs_the_same_for_unknown_names(make):
     accounts = await make(replace(OPEN, scram_iterations=40_000))
     await accounts.register("alice", "a.example", "correct horse")
 
-    async def best(name: str) -> float:
-        spent = []
-        for _ in range(5):
-            begun = time.perf_counter()
-            with pytest.raises(NotAuthorized):
-                await accounts.check_password(name, "wrong horse")
-            spent.append(time.perf_counter() - begun)
-        return min(spent)
+    async def once(name: str) -> float:
+        begun = time.perf_counter()
+        with pytest.raises(NotAuthorized):
+            await accounts.check_password(name, "wrong horse")
+        return time.perf_counter() - begun
 
-    known, unknown = await best("alice@a.example"), await best("nobody@a.example")
-    assert abs(known - unknown) < max(0.3 * known, 0.005)
+    # The least of many is what it costs; anything else on the machine only adds. In turn, so that both meet the same.
+    known, unknown = float("inf"), float("inf")
+    for _ in range(60):
+        known = min(known, await once("alice@a.example"))
+        unknown = min(unknown, await once("nobody@a.example"))
+        if abs(known - unknown) < max(0.3 * min(known, unknown), 0.005):
+            break
+    assert abs(known - unknown) < max(0.3 * min(known, unknown), 0.005)
 
 
 @pytest.mark.parametrize(

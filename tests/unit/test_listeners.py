@@ -58,6 +58,7 @@ class Ground:
         issued = self.authority.issue_cert(*names, not_after=expires, key_type=kind)
         files = CertificateSettings(certificate_file=self.folder / f"{file}.pem", key_file=self.folder / f"{file}.key")
         files.certificate_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        files.key_file.touch(mode=0o600)
         files.key_file.write_bytes(issued.private_key_pem.bytes())
         return files
 

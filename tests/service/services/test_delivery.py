@@ -166,6 +166,18 @@ async def test_what_was_on_its_way_to_the_log_is_given_once(post: Post) -> None:
     assert texts(phone) == [*(str(number) for number in range(20)), "after"]
 
 
+async def test_what_comes_while_it_catches_up_keeps_its_order_when_it_arrives_again(post: Post) -> None:
+    backlog = [f"old{number}" for number in range(FLUSH_PAGE + 1)]
+    await post.sent(*backlog)
+    phone = post.session("phone", 0)
+    post.delivery.arrived(phone)
+    await post.sent("1")
+    post.send("2")
+    post.delivery.arrived(phone)
+    await post.settle()
+    assert texts(phone) == [*backlog, "1", "2"]
+
+
 async def test_what_was_read_from_the_archive_is_not_given_again(post: Post) -> None:
     first, _ = await post.sent("1", "2")
     phone = post.session("phone")
