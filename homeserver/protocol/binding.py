@@ -218,14 +218,14 @@ class Binding:
         """Whether a Bind 2 session waits for stream management."""
         return self._inline is not None and self._inline.enable is not None and self.jid is not None
 
-    def resumed(self, answer: str) -> None:
+    def resumed(self, answer: str, jid: JID | None) -> None:
         """The old session goes on; there are no features then (XEP-0198 s9.2)."""
         self.demand_resuming()
         if self._inline is None:
             self._stream.write(answer)
         else:
             self._answers += answer
-            self._write_success(str(self.account))
+            self._write_success(str(jid or self.account))
 
     def resume_failed(self, answer: str) -> None:
         """The old session is gone; with SASL2 a new one is bound at once if that was asked for."""
@@ -252,7 +252,8 @@ class Binding:
             if inline.is_inactive:
                 self.events.append(ClientState(False))
         self._write_success(str(jid or self.account))
-        self._stream.write_features(features.after_login(self._options, self._limits, is_bound=jid is not None))
+        stream = self._stream
+        stream.write_features(features.after_login(self._options, self._limits, jid is not None, stream.is_managed))
         self._stream.state = State.BOUND if jid is not None else State.AUTHENTICATED
         self._inline = None
 

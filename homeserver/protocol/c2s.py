@@ -18,7 +18,7 @@ Authenticated        accept() or reject(condition)
 PreAuthIq            send_stanza(reply)
 BindRequested        bound(jid, extra) or bind_failed(condition)
 SmEnableRequested    enabled(queue, resume_id, max_seconds) or sm_failed(condition)
-ResumeRequested      resumed(queue, h, handled) or resume_failed(condition, h)
+ResumeRequested      resumed(queue, h, handled, jid) or resume_failed(condition, h)
 StanzaReceived       handled(position), when the stanza is safe, in any order
 AckRequested         acknowledge(), at once or when everything up to its position is handled
 ==================== ==============================================================================

@@ -103,13 +103,17 @@ def before_login(
     return "".join(parts)
 
 
-def after_login(options: StreamOptions, limits: StreamLimits, is_bound: bool) -> str:
-    """The features of a stream whose client is logged in, and with Bind 2 is bound already."""
+def after_login(options: StreamOptions, limits: StreamLimits, is_bound: bool, is_managed: bool = False) -> str:
+    """The features of a stream whose client is logged in, and with Bind 2 is bound already.
+
+    With ``is_managed`` stream management is on already and not offered: clients enable what is offered, and enabling it
+    twice ends the stream (XEP-0198 s3).
+    """
     parts: list[str] = []
     if not is_bound:
         parts.append(f"<bind xmlns='{ns.BIND}'><required/></bind>")
         parts.append(f"<session xmlns='{ns.SESSION}'><optional/></session>")
-    if options.stream_management:
+    if options.stream_management and not is_managed:
         parts.append(f"<sm xmlns='{ns.STREAM_MANAGEMENT}'/>")
     if options.client_state:
         parts.append(f"<csi xmlns='{ns.CLIENT_STATE}'/>")

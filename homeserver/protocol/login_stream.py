@@ -20,7 +20,7 @@ from homeserver.protocol.xml import Element
 class LoginStream(Stream, ABC):
     """Holds the negotiation while there is one. `ServerStream` adds the rest."""
 
-    __slots__ = ("_deadline", "_handled", "_limits", "_negotiation", "_position", "is_managed", "jid", "queue")
+    __slots__ = ("_deadline", "_handled", "_limits", "_negotiation", "_position", "jid", "queue")
 
     def __init__(
         self, framing: Framing, limits: StreamLimits, options: StreamOptions, now: float, make_id: Callable[[], str]
@@ -32,7 +32,6 @@ class LoginStream(Stream, ABC):
         self._negotiation: Negotiation | None = Negotiation(self, options, limits, make_id)
         self._position = 0  # the last stanza received, counted since stream management began
         self._handled = 0  # all up to this one are safe
-        self.is_managed = False
         self.queue: SentQueue | None = None
         self.jid: JID | None = None
 
@@ -103,12 +102,13 @@ class LoginStream(Stream, ABC):
         self._binding().bind_failed(condition)
         self._settle()
 
-    def resumed(self, queue: SentQueue, h: int, handled: int) -> list[SentItem] | None:
+    def resumed(self, queue: SentQueue, h: int, handled: int, jid: JID | None = None) -> list[SentItem] | None:
         """Answer `ResumeRequested`: the old session goes on here.
 
         ``queue`` is what it had not got acknowledged, ``h`` the client's count from the request, ``handled`` how many
-        of the client's stanzas the session has handled. What ``h`` leaves in the queue is sent again. Returns what
-        ``h`` released, or None if it is too high and the stream failed.
+        of the client's stanzas the session has handled, ``jid`` the session's full JID, which SASL2 tells (XEP-0388
+        s2.6). What ``h`` leaves in the queue is sent again. Returns what ``h`` released, or None if it is too high and
+        the stream failed.
         """
         binding = self._binding()
         binding.demand_resuming()
@@ -118,7 +118,7 @@ class LoginStream(Stream, ABC):
             self._login().events.append(self._too_high(error))
             return None
         previd = attribute("previd", binding.previd)
-        binding.resumed(f"<resumed xmlns='{ns.STREAM_MANAGEMENT}' h='{handled % WRAP}'{previd}/>")
+        binding.resumed(f"<resumed xmlns='{ns.STREAM_MANAGEMENT}' h='{handled % WRAP}'{previd}/>", jid)
         self.queue = queue
         self.is_managed = True
         self._position = self._handled = handled

@@ -126,6 +126,8 @@ async def test_sasl2_and_resumption(port: int, trusting: ssl.SSLContext) -> None
     inline = f"<bind xmlns='urn:xmpp:bind:0'><enable xmlns='{SM}' resume='true'/></bind>"
     await client.authenticate2("romeo", "pencil", "SCRAM-SHA-1-PLUS", inline)
     assert client.jid == "romeo@a.example/made"
+    # what is on already is not offered: clients enable what is offered, and twice ends the stream
+    assert client.features.find(f"{{{SM}}}sm") is None
     client.abort()
     again = RawClient("127.0.0.1", port, "a.example")
     await again.connect()
