@@ -1,7 +1,7 @@
 """The composition root: every object of the server, built in order, each from what stands above it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -122,6 +122,7 @@ async def build(
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
+    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
@@ -146,6 +147,9 @@ async def build(
         parts.append(node)
         verbs = node.verbs
         reloader.subscribe(lambda new: node.reload(new.federation))
+    else:
+        # Nobody sends what an earlier configuration left, so nobody else tells its senders.
+        chores.append(rules.outbox.expire)
     health = Health(rules.database)
 
     async def why_not_ready() -> str | None:
@@ -163,9 +167,7 @@ async def build(
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
     control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
-    sweeper = Sweeper(
-        rules.streams.expire, rules.tokens.purge, rules.accounts.purge, client_messages.purge, rules.retention.purge
-    )
+    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 

@@ -25,7 +25,7 @@ from client_api.http.frames import (
     SyncedFrame,
 )
 from homeserver.domain.errors import ServiceUnavailable
-from homeserver.domain.messages import PageRequest, Relation, Stored, Treatment
+from homeserver.domain.messages import ARCHIVE, PageRequest, Relation, Stored
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.events_json import Place, from_element
 from homeserver.protocol.jid import JID
@@ -103,7 +103,7 @@ class LiveSession:
         """Take a message (see `Session.deliver`)."""
         if self.ended:
             return
-        if not stored.message.treatment & Treatment.ARCHIVE:
+        if not stored.message.treatment & ARCHIVE:
             # No page will ever hold it, so it has no place among the positions.
             self._offer(EphemeralFrame(event_of_stored(stored, self.account.jid)))
             return

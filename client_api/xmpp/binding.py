@@ -184,18 +184,18 @@ class Binding:
         session = connection.session
         if session is None:
             return
-        stream = None
+        stream, seconds = None, None
         if event.resume and self._resumption.seconds > 0:
             try:
-                stream = await self._resumption.enable(session)
+                stream, seconds = await self._resumption.enable(session), int(self._resumption.seconds)
             except Exception as error:
                 if not is_full(error):
                     raise
-                # Logins go on when the disk is full; what is acknowledged cannot be resumed then.
+                # Logins go on when the disk is full; such a session cannot be resumed.
                 log.warning("stream cannot be resumed, the store is full", account=session.account.jid.bare)
         # Counting begins with the answer (XEP-0198 s4): what was sent while the row was written is not in the queue.
         session.queue = SentQueue(self._bounds.items, self._bounds.bytes)
-        connection.stream.enabled(session.queue, stream, int(self._resumption.seconds) if stream else None)
+        connection.stream.enabled(session.queue, stream, seconds)
 
     # --- an old session -----------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from homeserver.xmpp.core_message import start_tag
 
 MAX_READ: Final = 10_000
 """Archive results remembered before a session becomes available."""
+_DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
 Ended = Callable[["XmppSession"], None]
@@ -119,13 +120,13 @@ class XmppSession:
 
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message, rendered for the relation it has to this session."""
-        if relation is Relation.DIRECT:
+        if relation is _DIRECT:
             owner = self.owner
             data = render.late(stored, owner, self.jid.domain) if late else render.direct(stored, owner)
         else:
             data = render.carbon(stored, relation, self.owner, str(self.jid))
         idle = self._idle
-        if stored.id and relation is Relation.DIRECT and (self.queue is not None or idle is not None):
+        if stored.id and relation is _DIRECT and (self.queue is not None or idle is not None):
             self._given[stored.id] = stored
         if idle is None:
             self._transmit(data, stored.id or None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Protocol
+from typing import Final, Protocol
 
 from homeserver.protocol.jid import JID
 
@@ -30,18 +30,25 @@ class Treatment(IntFlag):
     DURABLE = 8
 
 
+ARCHIVE: Final = int(Treatment.ARCHIVE)
+"""The same as plain integers: a member's arithmetic costs a microsecond, and every message asks six times."""
+KEEP: Final = int(Treatment.KEEP)
+COPY: Final = int(Treatment.COPY)
+DURABLE: Final = int(Treatment.DURABLE)
+
+
 @dataclass(slots=True)
 class Message:
     """A message on its way.
 
     ``payload`` is the stanza as any ``jabber:client`` stream may carry it, from and to included, without our
-    ``<stanza-id/>``. ``stanza_id`` is the sender's id attribute, ``origin_id`` that of XEP-0359 (either may be None).
+    ``<stanza-id/>``. ``treatment`` holds flags of `Treatment` as a plain integer. ``stanza_id`` is the sender's id attribute, ``origin_id`` that of XEP-0359 (either may be None).
     """
 
     sender: JID
     to: JID
     kind: Kind
-    treatment: Treatment
+    treatment: int
     stanza_id: str | None
     origin_id: str | None
     payload: bytes

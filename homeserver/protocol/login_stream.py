@@ -20,7 +20,7 @@ from homeserver.protocol.xml import Element
 class LoginStream(Stream, ABC):
     """Holds the negotiation while there is one. `ServerStream` adds the rest."""
 
-    __slots__ = ("_deadline", "_handled", "_limits", "_negotiation", "_position", "is_managed", "jid", "queue")
+    __slots__ = ("_deadline", "_handled", "_limits", "_negotiation", "_position", "jid", "queue")
 
     def __init__(
         self, framing: Framing, limits: StreamLimits, options: StreamOptions, now: float, make_id: Callable[[], str]
@@ -32,7 +32,6 @@ class LoginStream(Stream, ABC):
         self._negotiation: Negotiation | None = Negotiation(self, options, limits, make_id)
         self._position = 0  # the last stanza received, counted since stream management began
         self._handled = 0  # all up to this one are safe
-        self.is_managed = False
         self.queue: SentQueue | None = None
         self.jid: JID | None = None
 

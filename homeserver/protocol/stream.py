@@ -108,15 +108,16 @@ def refusal(state: State, kind: Kind) -> str:
 
 
 class Stream:
-    """Output, error and end of one stream."""
+    """Output, error and end of one stream. ``is_managed``: stream management is on (XEP-0198)."""
 
-    __slots__ = ("_out", "domain", "framing", "opened", "state")
+    __slots__ = ("_out", "domain", "framing", "is_managed", "opened", "state")
 
     def __init__(self, framing: Framing, domain: str) -> None:
         self.framing = framing
         self._out: list[bytes] = []
         self.domain = domain
         self.opened = False
+        self.is_managed = False
         self.state = State.OPENING
 
     def data_to_send(self) -> bytes:

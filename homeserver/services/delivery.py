@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Entry, Kind, Message, Relation, Stored, Treatment
+from homeserver.domain.messages import COPY, KEEP, Entry, Kind, Message, Relation, Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
 from homeserver.services.backlog import Gate, Held, Past, Stretch, addressee, is_surely_given, relation_to, restored
@@ -23,6 +23,7 @@ from homeserver.services.sessions import Sessions
 log = structlog.get_logger(__name__)
 
 FLUSH_PAGE: Final = 100
+_DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
 class Delivery:
@@ -46,28 +47,28 @@ class Delivery:
         message = stored.message
         sessions = self._sessions.of(recipient.jid.bare)
         if not sessions:
-            if message.treatment & Treatment.KEEP:
+            if message.treatment & KEEP:
                 self._wait(recipient, stored)
             return
         target, ends = None, self._ends
         if message.to.resource:
             target = self._sessions.find(message.to)
             if target is None and message.kind not in (Kind.CHAT, Kind.NORMAL):
-                if message.treatment & Treatment.KEEP:
+                if message.treatment & KEEP:
                     self._wait(recipient, stored)
                 return
         if target is not None:
-            self._give(target, stored, Relation.DIRECT)
+            self._give(target, stored, _DIRECT)
             if stored.id and not takes(target):
                 target.has_read((stored.id,))  # what waits may be given to it later, and this is among it
             handed = True
-            if message.treatment & Treatment.COPY:
+            if message.treatment & COPY:
                 for session in sessions:
                     if session is not target and session.wants_copies and session.priority is not None:
                         self._give(session, stored, Relation.RECEIVED_ELSEWHERE)
         else:
             handed = self._give_available(sessions, stored)
-        if stored.id and message.treatment & Treatment.KEEP:
+        if stored.id and message.treatment & KEEP:
             if handed and ends != self._ends:  # a session with too much unacknowledged ends by being given more
                 handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if not handed:
@@ -77,13 +78,11 @@ class Delivery:
 
     def sent(self, stored: Stored, sender: Account, source: JID) -> None:
         """Give the sender's other sessions their copy (XEP-0280 s8)."""
-        if not stored.message.treatment & Treatment.COPY:
+        if not stored.message.treatment & COPY:
             return
-        sessions = self._sessions.of(sender.jid.bare)
-        if len(sessions) < 2 and not (sessions and sessions[0].jid != source):
-            return
-        for session in sessions:
-            if session.wants_copies and session.jid != source and session.priority is not None:
+        for session in self._sessions.of(sender.jid.bare):
+            jid = session.jid
+            if session.wants_copies and session.priority is not None and jid is not source and jid != source:
                 self._give(session, stored, Relation.SENT_ELSEWHERE)
 
     def arrived(self, session: Session) -> None:
@@ -178,17 +177,17 @@ class Delivery:
 
     @staticmethod
     def _had(session: Session, message: Message) -> bool:
-        return message.to.is_bare or (session.wants_copies and bool(message.treatment & Treatment.COPY))
+        return message.to.is_bare or (session.wants_copies and bool(message.treatment & COPY))
 
     def _give_available(self, sessions: Sequence[Session], stored: Stored) -> bool:
         handed = False
-        copies = stored.message.treatment & Treatment.COPY
+        copies = stored.message.treatment & COPY
         for session in sessions:
             priority = session.priority
             if priority is None:
                 continue
             if priority >= 0:
-                self._give(session, stored, Relation.DIRECT)
+                self._give(session, stored, _DIRECT)
                 handed = True
             elif copies and session.wants_copies:
                 self._give(session, stored, Relation.RECEIVED_ELSEWHERE)

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from typing import Final
 
 from homeserver.domain.accounts import Account
@@ -21,14 +20,16 @@ Appended = Callable[[Stored | None, BaseException | None], None]
 RESEND_SECONDS: Final = 3600.0
 _MOST_RESENDS: Final = 100_000
 
-Resend = tuple[str, str, str, bytes]
+Resend = tuple[str, str, str, int]
 
 
-def digest(payload: bytes) -> bytes:
+def digest(payload: bytes) -> int:
     """What tells a resent payload from another: everything behind the first ``>``, so without the start tag, where
     the resource may differ. (A ``>`` inside an attribute only makes the part longer.)
+
+    Keyed anew by every process and never kept; who could make two messages equal is their one sender.
     """
-    return blake2b(payload[payload.find(b">") + 1 :], digest_size=16).digest()
+    return hash(payload[payload.find(b">") + 1 :])
 
 
 class Mailboxes:
@@ -125,7 +126,7 @@ class Mailboxes:
         """Call ``then`` when everything queued so far is durable; at once if nothing is pending."""
         self._commit.follow(then)
 
-    def seen(self, sender_bare: str, to_bare: str, origin_id: str, payload_digest: bytes) -> int | None:
+    def seen(self, sender_bare: str, to_bare: str, origin_id: str, payload_digest: int) -> int | None:
         """The id of the same message sent within the last hour, else None. ``payload_digest`` is `digest` of it.
 
         It may still be on its way to the store: acknowledge the resend from `GroupCommit.follow`.

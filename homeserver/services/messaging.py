@@ -6,6 +6,7 @@ up to the group commit; ``then`` follows when the message is durable, and only t
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import (
@@ -15,7 +16,7 @@ from homeserver.domain.errors import (
     ServiceUnavailable,
     StorageFull,
 )
-from homeserver.domain.messages import Kind, Message, Stored, Treatment
+from homeserver.domain.messages import ARCHIVE, DURABLE, KEEP, Kind, Message, Stored
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import UNKNOWN, Accounts, Unknown
 from homeserver.services.delivery import Delivery
@@ -27,7 +28,9 @@ from homeserver.storage.faults import is_full
 Then = Callable[[Stored | None, BaseException | None], None]
 """Told once: the stored message, or why it was not stored."""
 
-STORED = Treatment.ARCHIVE | Treatment.KEEP
+STORED: Final = ARCHIVE | KEEP
+_GROUPCHAT: Final = Kind.GROUPCHAT
+_DELETED: Final = AccountState.DELETED
 
 
 class Messaging:
@@ -64,7 +67,7 @@ class Messaging:
             return self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
         if not self._federates:
             raise RemoteServerNotFound("This server exchanges no messages with other domains")
-        if message.treatment & Treatment.DURABLE:
+        if message.treatment & DURABLE:
             if self._mailboxes.resent(message, then):
                 return None
             stored = self._store(message, sender, None, _Accepted(self, sender, source, None, then))
@@ -109,9 +112,9 @@ class Messaging:
         account = self._accounts.peek(message.to.bare)
         if isinstance(account, Unknown):
             raise ResourceConstraint("Too many accounts are being looked up, send it again")
-        if account is None or account.state is AccountState.DELETED:
+        if account is None or account.state is _DELETED:
             raise ServiceUnavailable  # RFC 6121 s8.5.1
-        if message.kind is Kind.GROUPCHAT and message.to.is_bare:
+        if message.kind == _GROUPCHAT and message.to.is_bare:
             raise ServiceUnavailable  # RFC 6121 s8.5.2.1.1
         return account
 

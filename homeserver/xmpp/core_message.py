@@ -9,7 +9,7 @@ s11, XEP-0203 s5).
 from typing import Final, NamedTuple
 
 from homeserver.domain.errors import BadRequest
-from homeserver.domain.messages import Kind, Message, Treatment
+from homeserver.domain.messages import ARCHIVE, COPY, DURABLE, KEEP, Kind, Message
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import LANG, Stanza
@@ -46,6 +46,10 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
 }
 _WRAPPERS: Final = frozenset((f"{{{ns.CARBONS}}}sent", f"{{{ns.CARBONS}}}received", f"{{{ns.ARCHIVE}}}result"))
+_CHAT: Final = Kind.CHAT
+_NORMAL: Final = Kind.NORMAL
+_GROUPCHAT: Final = Kind.GROUPCHAT
+_ERROR: Final = Kind.ERROR
 _KINDS: Final = {
     "": Kind.NORMAL,
     "normal": Kind.NORMAL,
@@ -60,9 +64,9 @@ _STANZA_ID_TAG: Final = f"{{{ns.STANZA_ID}}}stanza-id"
 _MUC_INVITE: Final = f"{{{ns.MUC_USER}}}invite"
 _START: Final = b"<message"
 _END: Final = b"</message>"
-_ALL: Final = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
-_WITHOUT_ARCHIVE: Final = Treatment.KEEP | Treatment.COPY | Treatment.DURABLE
-_NO_TREATMENT: Final = Treatment(0)
+_ALL: Final = ARCHIVE | KEEP | COPY | DURABLE
+_WITHOUT_ARCHIVE: Final = KEEP | COPY | DURABLE
+_NO_TREATMENT: Final = 0
 
 
 class StartTag(NamedTuple):
@@ -91,7 +95,7 @@ class Reader:
         traits = 0
         for part in element:
             traits |= _TRAITS.get(part.tag, _CONTENT)
-        kind = _KINDS.get(element.get("type", ""), Kind.NORMAL)  # RFC 6121 s5.2.2: an unknown type is normal
+        kind = _KINDS.get(element.get("type", ""), _NORMAL)  # RFC 6121 s5.2.2: an unknown type is normal
         origin = None
         if traits & _ORIGIN:
             found = element.find(_ORIGIN_TAG)
@@ -151,22 +155,22 @@ class Reader:
         return claimed.domain in self._domains and not (is_time and claimed.local)
 
 
-def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> Treatment:
-    if kind is Kind.CHAT or kind is Kind.NORMAL:
+def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:
+    if kind is _CHAT or kind is _NORMAL:
         if traits & _NO_STORE:
-            treatment = Treatment.COPY
+            treatment = COPY
         elif traits & (_CONTENT | _STORE):
             treatment = _WITHOUT_ARCHIVE if traits & _NO_ARCHIVE and not traits & _STORE else _ALL
         else:
-            treatment = Treatment.COPY
-        if traits & _NO_COPY or (kind is Kind.NORMAL and not traits & (_BODY | _TALK | _ROOM)):
-            treatment &= ~Treatment.COPY
+            treatment = COPY
+        if traits & _NO_COPY or (kind is _NORMAL and not traits & (_BODY | _TALK | _ROOM)):
+            treatment &= ~COPY
         elif traits & _ROOM and not local and not _is_invitation(element):
-            treatment &= ~Treatment.COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
+            treatment &= ~COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
         return treatment
-    if kind is Kind.ERROR or kind is Kind.GROUPCHAT:
-        return Treatment.DURABLE
-    return _NO_TREATMENT if traits & _NO_STORE else Treatment.DURABLE
+    if kind is _ERROR or kind is _GROUPCHAT:
+        return DURABLE
+    return _NO_TREATMENT if traits & _NO_STORE else DURABLE
 
 
 def _is_invitation(element: Element) -> bool:
