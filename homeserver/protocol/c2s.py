@@ -288,7 +288,7 @@ class ServerStream(LoginStream):
         self.queue = queue
         self.is_managed = queue is not None
         if login is not None and login.binding is not None:
-            login.binding.managed(answer)
+            login.binding.managed(answer, self.is_managed)
             self._settle()
         else:
             self.write(answer)
