@@ -217,3 +217,22 @@ async def test_what_was_sent_into_a_dead_connection_arrives_after_resumption(
         await dan.until(lambda: not dan.plugin(198).unacked_queue)
         assert sorted(await dan.texts("eve@two.example")) == ["1", "2", "3"]
         assert sorted(await eve.texts("dan@one.example")) == ["1", "2", "3"]
+
+
+async def test_client_state(one: ParleyServer, two: ParleyServer) -> None:
+    async with device(one, "fay") as fay, device(two, "gus") as gus:
+        await fay.befriend(gus)
+        fay.plugin(352).send_inactive()
+        await fay.settled()
+        fay.presences.clear()
+        for show in ("away", "xa"):
+            gus.xmpp.send_presence(pshow=show)
+        await gus.plugin(199).ping(slixmpp.JID("one.example"), timeout=10)  # behind the presences on their way
+        gus.say("fay@one.example", "wake up")
+        await fay.said("wake up")
+        assert [seen["type"] for seen in fay.presences] == ["xa"]
+        gus.xmpp.send_presence(pshow="dnd")
+        await gus.plugin(199).ping(slixmpp.JID("one.example"), timeout=10)
+        assert [seen["type"] for seen in fay.presences] == ["xa"]
+        fay.plugin(352).send_active()
+        await fay.sees(gus.jid, "dnd")
