@@ -119,6 +119,10 @@ class LiveSession:
         self.position = stored.id
         self._queue(self._rendered(stored))
 
+    def has_room(self) -> bool:
+        """It reads what waited itself, at its pace."""
+        return True
+
     def oldest_unacknowledged(self) -> int | None:
         """The lowest id it was given and has not acknowledged."""
         return self._unacknowledged[0].id if self._unacknowledged else None

@@ -173,6 +173,10 @@ class Connection:
             self._flushing = True
             self._loop.call_soon(self.flush)
 
+    def unsent(self) -> int:
+        """Bytes that the wire has not taken."""
+        return self.wire.unsent()
+
     def end(self, condition: str, text: str = "") -> None:
         """Close with a stream error; the session does not survive it."""
         self.stream.close(condition, text)

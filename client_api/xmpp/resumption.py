@@ -88,6 +88,7 @@ class Resumption:
 
     async def load(self, stream: str, account: Account) -> tuple[ResumableStream, State] | None:
         """The row of a stream that an earlier process served, or None."""
+        await self._mailboxes.durable()  # the end of a stream too
         saved = await self._streams.find(stream)
         if saved is None or saved.account != account.id:
             return None

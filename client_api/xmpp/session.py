@@ -24,6 +24,9 @@ MAX_READ: Final = 10_000
 _DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
+UNSENT_BYTES: Final = 65_536
+"""Without XEP-0198: so much may wait for the socket before no more of the mailbox follows."""
+
 Ended = Callable[["XmppSession"], None]
 """Ends a session that has no connection."""
 
@@ -36,6 +39,9 @@ class Link(Protocol):
 
     def transmit(self, data: bytes) -> None:
         """Write one stanza."""
+
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken."""
 
     def end(self, condition: str, text: str) -> None:
         """Close with a stream error."""
@@ -145,6 +151,12 @@ class XmppSession:
         if self._idle is not None:
             self._release(self._idle)
         self._transmit(data, None)
+
+    def has_room(self) -> bool:
+        """Whether half of what may wait for an acknowledgement, or for the socket, is free."""
+        if self.queue is not None:
+            return not self.queue.is_half_full
+        return self.link is None or self.link.unsent() < UNSENT_BYTES
 
     def oldest_unacknowledged(self) -> int | None:
         """The lowest id that waits for the client's acknowledgement."""

@@ -27,6 +27,9 @@ class Session(Protocol):
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
 
+    def has_room(self) -> bool:
+        """Whether it can be given more of what waited without passing the bounds of what may be on its way to it."""
+
     def oldest_unacknowledged(self) -> int | None:
         """The lowest id it was given and has not acknowledged; None where there is none."""
 

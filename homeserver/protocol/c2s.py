@@ -61,7 +61,7 @@ _ACTIVE_TAG: Final = f"{{{ns.CLIENT_STATE}}}active"
 SETTLE_SECONDS: Final = 1.0
 """After that long without input a stream that has logged in gives its parser back: a quarter of its memory."""
 IDLE_SECONDS: Final = 10.0
-"""The same for one that has been looked at before."""
+"""The same for one that has given it back before."""
 DOZE_SECONDS: Final = 60.0
 """How often a stream without a parser is looked at."""
 _REQUEST: Final = f"<r xmlns='{ns.STREAM_MANAGEMENT}'/>"
@@ -252,7 +252,7 @@ class ServerStream(LoginStream):
             if now >= self._now + self._patience:
                 self.framing.idle()
                 self._now = now
-            self._patience = IDLE_SECONDS
+                self._patience = IDLE_SECONDS
             return events
         if self._deadline is None or now < self._deadline or self.state is State.CLOSED:
             return events

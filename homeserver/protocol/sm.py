@@ -61,6 +61,11 @@ class SentQueue:
         """Whether a bound is passed."""
         return len(self._items) > self.max_items or self._size > self.max_bytes
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of a bound is passed."""
+        return 2 * len(self._items) > self.max_items or 2 * self._size > self.max_bytes
+
     def sent(self, item: SentItem) -> None:
         """Count and keep one stanza."""
         self._items.append(item)

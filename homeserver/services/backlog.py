@@ -9,8 +9,13 @@ from xml.sax.saxutils import unescape
 from homeserver.domain.messages import Direction, Entry, Message, Relation, Stored, Treatment
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
+from homeserver.protocol.xml import parse_stanza
 
 _ADDRESS: Final = re.compile(rb" (from|to)=(?:'([^']*)'|\"([^\"]*)\")")
+
+
+class Unreadable(Exception):
+    """A message that cannot be given to anybody: its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,15 @@ class Gate:
 
 
 def restored(entry: Entry, owner: JID) -> Stored:
-    """An archive entry as a message that can be delivered again; what waited counts as sent to the bare JID."""
-    peer = JID.parse(entry.peer)
+    """An archive entry as a message that can be delivered again; what waited counts as sent to the bare JID.
+
+    Raises `Unreadable` where the store gives back something else than a message.
+    """
+    try:
+        parse_stanza(entry.payload)
+        peer = JID.parse(entry.peer)
+    except (ValueError, SyntaxError, IndexError) as error:
+        raise Unreadable(entry.id) from error
     sender, to = (owner.to_bare(), peer) if entry.direction is Direction.OUTGOING else (peer, owner.to_bare())
     treatment = Treatment.ARCHIVE | Treatment.KEEP | Treatment.COPY
     message = Message(sender, to, entry.kind, treatment, entry.stanza_id, None, entry.payload)

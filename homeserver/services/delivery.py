@@ -16,13 +16,28 @@ from homeserver.domain.accounts import Account
 from homeserver.domain.messages import COPY, KEEP, Entry, Kind, Message, Relation, Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
-from homeserver.services.backlog import Gate, Held, Past, Stretch, addressee, is_surely_given, relation_to, restored
+from homeserver.services.backlog import (
+    Gate,
+    Held,
+    Past,
+    Stretch,
+    Unreadable,
+    addressee,
+    is_surely_given,
+    relation_to,
+    restored,
+)
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
 FLUSH_PAGE: Final = 100
+BURST_BYTES: Final = 65_536
+"""So much of what waited is given without looking whether there is room for more."""
+ROOM_SECONDS: Final = 60.0
+MAX_HELD: Final = 10_000
+"""Live messages that a session may have behind its gate."""
 _DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
@@ -73,7 +88,7 @@ class Delivery:
                 handed = any(map(takes, self._sessions.of(recipient.jid.bare)))
             if not handed:
                 self._wait(recipient, stored)
-            elif target is None or any(takes(session) for session in sessions):
+            elif target is None or any(map(takes, sessions)):
                 self._handed[recipient.id] = stored.id
 
     def sent(self, stored: Stored, sender: Account, source: JID) -> None:
@@ -198,6 +213,8 @@ class Delivery:
             gate = self._gates.get(session)
             if gate is not None:
                 gate.parts.append(Held(stored, relation, late))
+                if len(gate.parts) > MAX_HELD:
+                    session.disconnect("policy-violation", "Too much came before what waited was acknowledged")
                 return
         session.deliver(stored, relation, late)
 
@@ -274,6 +291,7 @@ class Delivery:
         twice = {held.stored.id for held in gate.held() if held.stored.id <= stretch.top}
         past = stretch.past
         seen = session.already_read() if past is None else frozenset[int]()
+        burst = 0
         if past is None or session.priority is None:
             stretch.after = max(stretch.after, await self._mailboxes.settled(session.account))
         leads = True
@@ -282,20 +300,44 @@ class Delivery:
             for entry in entries:
                 if entry.id > stretch.top or not self._is_open(session, gate):
                     return
-                stretch.after = entry.id
                 relation = Relation.DIRECT if past is None else relation_to(entry, session, past)
                 if relation is None:
+                    stretch.after = entry.id
                     continue
                 if entry.id in seen:
+                    stretch.after = entry.id
                     if leads:  # read from the archive and nothing before it waits: it need not wait either
                         self.settled(session, entry.id, lazy=True)
                     continue
                 leads = False
+                burst += len(entry.payload)
+                if burst > BURST_BYTES or not session.has_room():
+                    burst = 0
+                    if not await self._room(session, gate):
+                        return
+                stretch.after = entry.id
                 if entry.id in twice:
                     gate.given.add(entry.id)
-                session.deliver(restored(entry, session.jid), relation, True)
+                try:
+                    session.deliver(restored(entry, session.jid), relation, True)
+                except Unreadable:
+                    # It stays in the log for whoever repairs it; what is behind it must not wait for that (R-21).
+                    log.exception("message cannot be delivered", account=session.jid.bare, id=entry.id)
             if not more:
                 return
+
+    async def _room(self, session: Session, gate: Gate) -> bool:
+        """Wait until a session can be given more; false if it is gone. One that makes no room is ended."""
+        await asyncio.sleep(0)  # what it was given so far leaves for the socket
+        pause, patience = 0.01, ROOM_SECONDS
+        while self._is_open(session, gate) and not session.has_room():
+            if patience <= 0:
+                session.disconnect("policy-violation", "What waited is not acknowledged")
+                break
+            await asyncio.sleep(pause)
+            patience -= pause
+            pause = min(2 * pause, 0.5)
+        return self._is_open(session, gate)
 
     async def _page(self, session: Session, stretch: Stretch) -> tuple[Sequence[Entry], bool]:
         """What follows ``stretch.after``, and whether there may be more."""

@@ -31,7 +31,7 @@ from tests.kit.authority import Authority
 from tests.kit.node import ParleyServer
 
 EXAMPLES = 20
-DEEP = 400
+DEEP = 200
 LONGEST = 8000
 """Addresses near 8190 bytes are refused before there is a request that could be answered as documented."""
 CHECKS = [

@@ -37,12 +37,16 @@ class FakeSession:
         self.stanzas: list[Stanza] = []
         self.delivered: list[tuple[Stored, Relation, bool]] = []
         self.read: set[int] = set()
+        self.room = True
         self.unacknowledged: list[int] = []
         self.ended: str | None = None
         self._visible = visible
 
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         self.delivered.append((stored, relation, late))
+
+    def has_room(self) -> bool:
+        return self.room
 
     def oldest_unacknowledged(self) -> int | None:
         return self.unacknowledged[0] if self.unacknowledged else None

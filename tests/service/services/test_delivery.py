@@ -178,6 +178,39 @@ async def test_what_comes_while_it_catches_up_keeps_its_order_when_it_arrives_ag
     assert texts(phone) == [*backlog, "1", "2"]
 
 
+async def test_who_has_no_room_is_given_the_rest_later(post: Post) -> None:
+    backlog = [f"old{number}" for number in range(5)]
+    await post.sent(*backlog)
+    phone = post.session("phone", 0)
+    phone.room = False
+    post.delivery.arrived(phone)
+    await post.sent("live")
+    assert texts(phone) == []
+    phone.room = True
+    await post.settle()
+    assert texts(phone) == [*backlog, "live"]
+
+
+async def test_session_that_ends_when_it_is_given_too_much_leaves_all_to_the_next(post: Post) -> None:
+    class Full(FakeSession):
+        def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
+            post.sessions.unbind(self)
+            post.delivery.redeliver(self, [stored])
+
+    phone, laptop = Full(BOB, "phone"), FakeSession(BOB, "laptop")
+    for session in (phone, laptop):
+        post.sessions.bind(session)
+        await post.arrives(session)
+    await post.sent("1")
+    assert texts(laptop) == ["1"], "the list of sessions changed while it was walked"
+    post.sessions.unbind(laptop)
+    phone = Full(BOB, "phone")
+    post.sessions.bind(phone)
+    phone.priority = 0
+    await post.sent("2")
+    assert texts(await post.arrives(post.session("tablet"))) == ["1", "2"]
+
+
 async def test_what_was_read_from_the_archive_is_not_given_again(post: Post) -> None:
     first, _ = await post.sent("1", "2")
     phone = post.session("phone")
