@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import slixmpp
@@ -236,3 +237,36 @@ async def test_client_state(one: ParleyServer, two: ParleyServer) -> None:
         assert [seen["type"] for seen in fay.presences] == ["xa"]
         fay.plugin(352).send_active()
         await fay.sees(gus.jid, "dnd")
+
+
+CONTENT = (
+    "<body xml:lang='de'>a &lt;b&gt; &amp; \u00e4\U0001f600 'single' \"double\"&#10;next&#13;line ]]&gt;</body>"
+    "<x:outer xmlns:x='urn:example:one' xmlns:y='urn:example:two' y:mark='1'><y:inner plain='&apos;&quot;&#9;'>t<x:leaf/>u"
+    "</y:inner></x:outer><encrypted xmlns='urn:example:three'><header xmlns=''/></encrypted>"
+)
+
+
+def content(message: Any) -> bytes:
+    """What a message holds, less what servers add."""
+    kept = [part for part in message if part.tag.rpartition("}")[2] not in ("stanza-id", "delay")]
+    return b"".join(ET.tostring(part) for part in kept)
+
+
+async def test_content_arrives_as_it_was_sent(one: ParleyServer, two: ParleyServer) -> None:
+    sent = content(ET.fromstring(f"<message xmlns='jabber:client'>{CONTENT}</message>"))
+    async with device(one, "hal", "a") as hal, device(one, "hal", "b") as copied, device(two, "ida") as ida:
+        hal.xmpp.send_raw(f"<message to='ida@two.example' type='chat' id='c1' xml:lang='en'>{CONTENT}</message>")
+        await ida.until(lambda: ida.messages)
+        assert content(ida.messages[0].xml) == sent
+        await copied.until(lambda: copied.copies)
+        assert content(copied.copies[0][1].xml) == sent
+        for owner in (hal, ida):
+            (found,) = await owner.history()
+            assert content(found["forwarded"]["stanza"].xml) == sent
+        await hal.settled()
+    async with device(one, "hal", "c") as hal:
+        hal.xmpp.send_raw(f"<message to='jim@two.example' type='chat' id='c2' xml:lang='en'>{CONTENT}</message>")
+        await hal.settled()
+        async with device(two, "jim") as jim:
+            await jim.until(lambda: jim.messages)
+            assert content(jim.messages[0].xml) == sent
