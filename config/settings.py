@@ -194,7 +194,6 @@ class LimitSettings:
         parse_size("4 MiB"),
         "Output kept in memory for a connection that does not read.",
         at_least=65_536,
-        reloadable=True,
     )
     resume_time: Duration = setting(
         parse_duration("10 minutes"), "How long a lost session can be resumed; 0 turns resumption off."

@@ -48,6 +48,7 @@ OpenAPI 3.1 under `/openapi.json`, and as a page to try it under `/docs`.
   integer `user_id` for accounts of this server.
 - `client_id` is the idempotency key of the sending account: for a week the same id with the same content gives the same
   answer, with other content 409. Peers and XMPP clients see it as `<origin-id/>`.
+- `xml` of a message is a list of elements, each as text: corrections, reactions, markers, whatever has no member of its own.
 - 201 and the `sent` frame follow the write to disk.
 
 ## A conversation

@@ -27,6 +27,7 @@ from client_api.http.frames import (
 )
 from client_api.http.live import LiveServices, LiveSession
 from client_api.http.messages import Id, Messages
+from client_api.masking import MaskedSocket
 from homeserver.domain.errors import BadRequest, DomainError, Forbidden, NotAuthorized, ServiceUnavailable
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.events_json import InvalidEvent, check, timestamp
@@ -107,7 +108,7 @@ class Live:
         if origin is not None and origin not in self._bounds.origins and urlsplit(origin).netloc != request.host:
             raise Forbidden("web pages of this origin may not connect")
         self._gate.admit(request.remote or "", None)
-        socket = web.WebSocketResponse(max_msg_size=self._bounds.frame_bytes, compress=False, heartbeat=HEARTBEAT)
+        socket = MaskedSocket(max_msg_size=self._bounds.frame_bytes, compress=False, heartbeat=HEARTBEAT)
         if not socket.can_prepare(request).ok:
             raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket", "Connection": "Upgrade"})
         query: SocketQuery | AuthFrame = decode_query(request, SocketQuery)

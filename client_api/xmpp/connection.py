@@ -17,7 +17,7 @@ from client_api.xmpp.negotiation import Pace, Peer
 from client_api.xmpp.session import XmppSession
 from client_api.xmpp.stanzas import Stanzas
 from homeserver.domain.accounts import Account
-from homeserver.protocol.c2s import IDLE_SECONDS, ServerStream
+from homeserver.protocol.c2s import SETTLE_SECONDS, ServerStream
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stream_events import (
     AckReceived,
@@ -196,7 +196,7 @@ class Connection:
             if self._timer is not None:
                 # The deadline of the login is far off, and most clients have nothing more to say for a while.
                 self._timer.cancel()
-                self._timer = self._loop.call_later(IDLE_SECONDS, self._expired)
+                self._timer = self._loop.call_later(SETTLE_SECONDS, self._expired)
         self.account = account
         self._pace = pace
 

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from client_api.masking import MaskedSocket
 from client_api.xmpp.connection import Connection
 from client_api.xmpp.tcp import MakeConnection
 
@@ -97,7 +98,7 @@ class WebSocketFace:
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
         if SUBPROTOCOL not in (part.strip() for part in offered.split(",")):
             raise web.HTTPBadRequest(text="The subprotocol is xmpp (RFC 7395 s3.1)")
-        socket = web.WebSocketResponse(
+        socket = MaskedSocket(
             protocols=(SUBPROTOCOL,), heartbeat=HEARTBEAT, compress=False, max_msg_size=self._stanza_bytes
         )
         await socket.prepare(request)

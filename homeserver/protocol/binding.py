@@ -208,10 +208,10 @@ class Binding:
         )
         self._stream.state = State.AUTHENTICATED
 
-    def managed(self, answer: str) -> None:
+    def managed(self, answer: str, is_managed: bool) -> None:
         """``<enabled/>`` or ``<failed/>`` of a Bind 2 session; completes the login."""
         self._bound += answer
-        self._succeed()
+        self._succeed(is_managed)
 
     @property
     def is_enabling(self) -> bool:
@@ -243,7 +243,7 @@ class Binding:
         if self._stream.state is not State.BINDING or not self._resuming:
             raise ProtocolMisuse("no resumption was asked for")
 
-    def _succeed(self) -> None:
+    def _succeed(self, is_managed: bool = False) -> None:
         inline = self._inline
         assert inline is not None
         jid = self.jid
@@ -252,8 +252,7 @@ class Binding:
             if inline.is_inactive:
                 self.events.append(ClientState(False))
         self._write_success(str(jid or self.account))
-        stream = self._stream
-        stream.write_features(features.after_login(self._options, self._limits, jid is not None, stream.is_managed))
+        self._stream.write_features(features.after_login(self._options, self._limits, jid is not None, is_managed))
         self._stream.state = State.BOUND if jid is not None else State.AUTHENTICATED
         self._inline = None
 

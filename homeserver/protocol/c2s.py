@@ -58,8 +58,10 @@ _BIND_TAG: Final = f"{{{ns.BIND}}}bind"
 _ACK_TAG: Final = f"{{{ns.STREAM_MANAGEMENT}}}a"
 _REQUEST_TAG: Final = f"{{{ns.STREAM_MANAGEMENT}}}r"
 _ACTIVE_TAG: Final = f"{{{ns.CLIENT_STATE}}}active"
-IDLE_SECONDS: Final = 1.0
-"""After that long without input a stream gives its parser back: a quarter of its memory, made anew in microseconds."""
+SETTLE_SECONDS: Final = 1.0
+"""After that long without input a stream that has logged in gives its parser back: a quarter of its memory."""
+IDLE_SECONDS: Final = 10.0
+"""The same for one that has given it back before."""
 DOZE_SECONDS: Final = 60.0
 """How often a stream without a parser is looked at."""
 _REQUEST: Final = f"<r xmlns='{ns.STREAM_MANAGEMENT}'/>"
@@ -77,7 +79,7 @@ class ServerStream(LoginStream):
     such as ``{"tls-server-end-point": digest}``. ``make_id`` makes stream ids and nonces.
     """
 
-    __slots__ = ("_early", "_now")
+    __slots__ = ("_early", "_now", "_patience")
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class ServerStream(LoginStream):
     ) -> None:
         super().__init__(framing, limits, options, now, make_id)
         self._now = now
+        self._patience = SETTLE_SECONDS
         self._early: set[int] | None = None  # safe positions beyond `_handled`
         login = self._login()
         login.secure = secure
@@ -239,16 +242,17 @@ class ServerStream(LoginStream):
     def next_deadline(self) -> float | None:
         """When `check_deadline` must be called, on the clock of ``now``; None for never."""
         if self.state is State.BOUND:
-            return self._now + (IDLE_SECONDS if self.framing.is_awake else DOZE_SECONDS)
+            return self._now + (self._patience if self.framing.is_awake else DOZE_SECONDS)
         return self._deadline
 
     def check_deadline(self, now: float) -> list[Event]:
         """End a stream that does not get on (S-140); let one that is silent give its memory back."""
         events: list[Event] = []
         if self.state is State.BOUND:
-            if now >= self._now + IDLE_SECONDS:
+            if now >= self._now + self._patience:
                 self.framing.idle()
                 self._now = now
+                self._patience = IDLE_SECONDS
             return events
         if self._deadline is None or now < self._deadline or self.state is State.CLOSED:
             return events
@@ -284,7 +288,7 @@ class ServerStream(LoginStream):
         self.queue = queue
         self.is_managed = queue is not None
         if login is not None and login.binding is not None:
-            login.binding.managed(answer)
+            login.binding.managed(answer, self.is_managed)
             self._settle()
         else:
             self.write(answer)

@@ -24,7 +24,7 @@ _BODY: Final = f"{{{ns.CLIENT}}}body"
 _THREAD: Final = f"{{{ns.CLIENT}}}thread"
 _REPLY: Final = f"{{{ns.REPLY}}}reply"
 _ORIGIN: Final = f"{{{ns.STANZA_ID}}}origin-id"
-_NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ID_ONLY: Final = {"id"}
 
 

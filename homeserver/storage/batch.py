@@ -103,7 +103,7 @@ class BatchWriter:
     def write(self, connection: Connection, batch: Batch) -> None:
         """Write ``batch`` in one transaction and commit it. Raises what the database raises, or `AlsoFailed`."""
         self._crash_point("before_begin")
-        with connection.begin():
+        with connection.begin() if batch.also else dialect.transaction(connection):
             self._messages(connection, batch)
             self._crash_point("after_insert")
             self._rest(connection, batch)
@@ -144,9 +144,12 @@ class BatchWriter:
             log_index.fill_ids(connection, [row.id for row in batch.placed])
 
     def _rest(self, connection: Connection, batch: Batch) -> None:
-        self._received.run(connection, sorted(batch.received.items()))
-        self._sent.run(connection, sorted((name, *found) for name, found in batch.sent.items()))
-        self._marked.run(connection, sorted((name, *found) for name, found in batch.marked.items()))
+        if batch.received:
+            self._received.run(connection, sorted(batch.received.items()))
+        if batch.sent:
+            self._sent.run(connection, sorted((name, *found) for name, found in batch.sent.items()))
+        if batch.marked:
+            self._marked.run(connection, sorted((name, *found) for name, found in batch.marked.items()))
         if batch.settled:
             rows = sorted((account, 0, position) for account, position in batch.settled.items())
             self._settle[dialect.greatest(connection)].run(connection, rows)

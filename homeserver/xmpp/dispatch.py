@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from homeserver.domain.accounts import Account, AccountState
-from homeserver.domain.errors import BadRequest, DomainError, ServiceUnavailable
+from homeserver.domain.errors import BadRequest, DomainError, ServiceUnavailable, StorageFull
 from homeserver.domain.messages import Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
@@ -22,6 +22,7 @@ from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.messaging import Messaging
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
+from homeserver.storage.faults import is_full
 from homeserver.xmpp.core_message import Reader, StartTag, start_tag
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import Addressee, Handlers, IqKey, IqRequest
@@ -230,7 +231,10 @@ class Dispatcher:
             payload = await work
         except DomainError as refusal:
             self._refuse(request.stanza, refusal)
-        except Exception:
+        except Exception as error:
+            if is_full(error):
+                self._refuse(request.stanza, StorageFull("Nothing was changed, try again later"))
+                return
             log.exception("handler failed", payload=request.payload.tag, sender=str(request.sender))
             self._reply(request.stanza, error_reply(request.stanza, StanzaError("internal-server-error")))
         else:

@@ -48,6 +48,10 @@ class Operator:
         assert status == 200
         return {key: float(value) for key, value in re.findall(r"^([^#\s]\S*) (\S+)$", text, re.MULTILINE)}
 
+    def websocket(self) -> Any:
+        """A socket for XMPP."""
+        return self._http.ws_connect(self.node.base_url + "/xmpp-websocket", protocols=("xmpp",))
+
     async def until(self, path: str, wanted: int) -> str:
         """Ask again until that status comes; the text."""
         async with asyncio.timeout(SECONDS):
@@ -113,6 +117,30 @@ async def test_metrics_are_what_happened(make_node: MakeNode) -> None:
     assert after["parley_certificate_expiry_seconds"] > 1.7e9
     assert after["process_resident_memory_bytes"] > 1e7
     assert after["process_cpu_seconds_total"] > 0
+
+
+async def test_connections_are_counted_by_face(make_node: MakeNode) -> None:
+    node = make_node(["ann"])
+    await node.start()
+    ann = CountedClient(node.endpoint, node.accounts[0])
+    await ann.begin()
+    async with operator(node) as asked:
+        async with asked.websocket() as socket:
+            opening = f"<open xmlns='{ns.FRAMING}' to='{node.domain}' version='1.0'/>"
+            await socket.send_str(opening)
+            assert "<open" in (await socket.receive_str(timeout=10))
+            numbers = await asked.numbers()
+            assert numbers['parley_connections{face="xmpp"}'] == 1
+            assert numbers['parley_connections{face="websocket"}'] == 1
+            assert numbers['parley_connections{face="http"}'] == 2
+        ann.raw.abort()
+        async with asyncio.timeout(SECONDS):
+            while True:
+                numbers = await asked.numbers()
+                if not numbers['parley_connections{face="xmpp"}'] + numbers['parley_connections{face="websocket"}']:
+                    break
+                await asyncio.sleep(0.02)
+        assert numbers["parley_sessions"] == 1, "it waits to be resumed"
 
 
 async def test_metrics_of_federation(make_pair: MakePair) -> None:

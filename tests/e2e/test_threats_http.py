@@ -123,6 +123,8 @@ SOCKETS = {
 @pytest.mark.parametrize(
     ("data", "codes"),
     [
+        (frame(b"x", masked=False), {1002}),
+        (frame(b"", opcode=9) * 3 + frame(b"x" * 70_000, opcode=1, final=False) + frame(b"", masked=False), {1002}),
         (frame(b"x", opcode=3), {1002}),
         (frame(b"x", reserved=2), {1002}),
         (frame(b"x" * 200, opcode=9), {1002}),
@@ -133,7 +135,7 @@ SOCKETS = {
         (bytes((129, 255)) + struct.pack(">Q", 2**40) + MASK, {1009}),
         (bytes((129, 255)) + struct.pack(">Q", 2**63) + MASK, {1009, 1002}),
     ],
-    ids=["opcode", "reserved bit", "long ping", "split ping", "continuation of nothing", "no UTF-8",
+    ids=["unmasked", "unmasked later", "opcode", "reserved bit", "long ping", "split ping", "continuation of nothing", "no UTF-8",
          "binary", "huge", "negative size"],
 )  # fmt: skip
 async def test_s130_frames_that_are_refused(node: ParleyServer, kind: str, data: bytes, codes: set[int]) -> None:
@@ -316,3 +318,22 @@ async def test_s139_a_place_in_the_mailbox_of_another_shows_only_the_own(node: P
         for query in (f"after={ids[0]}", f"before={ids[2]}"):
             async with http.get(f"/v1/conversations/bob@{node.domain}/messages?{query}", headers=cat) as answer:
                 assert (await answer.json())["messages"] == []
+
+
+async def test_s130_a_frame_in_one_packet_with_the_handshake_is_held_to_the_rules(node: ParleyServer) -> None:
+    path, more = SOCKETS["json"]
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: parley.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(b'0' * 16).decode()}\r\n{more}\r\n"
+    ).encode()
+    for early, later, codes in (
+        (frame(b"x", masked=False), b"", {1002}),
+        (frame(b"{}", opcode=9)[:3], frame(b"{}", opcode=9)[3:] + frame(b"x", masked=False), {1002}),
+        (frame(b'{"type":"x"}')[:5], frame(b'{"type":"x"}')[5:], {4400}),
+    ):
+        async with https(node) as peer:
+            await peer.send(head + early)
+            async with asyncio.timeout(20):
+                assert b" 101 " in await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.send(later)
+            assert await peer.close_code() in codes

@@ -278,6 +278,15 @@ def shape(node: Element) -> tuple[object, ...]:
     return (node.tag, dict(node.attrib), node.text or "", [(shape(part), part.tail or "") for part in node])
 
 
+async def test_s26_white_space_before_login_is_bounded(node: ParleyServer) -> None:
+    async with wire(node.endpoint) as peer:
+        await peer.send(header(node.domain))
+        before = resident_bytes(node.pid)
+        for _ in range(16):
+            await peer.send(b" " * 1024 * 1024, timeout=60)
+        assert resident_bytes(node.pid) - before < 4 * 1024 * 1024
+
+
 @pytest.mark.parametrize("mebibytes", [16, pytest.param(1000, marks=[pytest.mark.heavy, pytest.mark.timeout(600)])])
 async def test_s26_white_space_costs_no_memory(node: ParleyServer, mebibytes: int) -> None:
     async with wire(node.endpoint) as ann:

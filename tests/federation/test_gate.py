@@ -19,6 +19,7 @@ from homeserver.protocol import problems
 from homeserver.protocol.signing import SigningKey, read_answer, sign_request
 from homeserver.services.limits import Limits as Rates
 from tests.kit.federation import Peer
+from tests.unit.protocol import test_envelope
 from tests.unit.protocol.test_signing import SPOILT
 
 KEY = SigningKey("k1", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -298,6 +299,15 @@ async def test_poison_envelopes(peer: Peer, stranger: Stranger) -> None:
         assert (await stranger.put(body))[0] == 400
     assert (await stranger.put(envelope(stanza(1)), content_type="text/plain"))[0] == 415
     assert await peer.received() == []
+
+
+@pytest.mark.parametrize("body", test_envelope.BODIES.values(), ids=test_envelope.BODIES)
+async def test_broken_bodies(peer: Peer, stranger: Stranger, body: bytes) -> None:
+    """S-175 and S-178: what the unit test refuses, over the wire, and the next batch is taken."""
+    assert (await stranger.put(body))[0] in (400, 413)
+    assert await peer.received() == []
+    assert (await stranger.put(envelope(stanza(1))))[0] == 200
+    assert await peer.received() == ["m1"]
 
 
 async def test_policy(peer: Peer, stranger: Stranger) -> None:

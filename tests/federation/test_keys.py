@@ -1,6 +1,7 @@
 """Our keys on disk, and what is believed of the keys of others (S-151..S-153, S-179)."""
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -318,6 +319,19 @@ async def test_endless_and_slow_answers(learner: Learner, monkeypatch: pytest.Mo
     learner.origin.handler = endless
     found = await learner.destinations.find(learner.origin.domain)
     assert (found.way, found.reason) == (Way.UNKNOWN, "timed out")
+
+
+async def test_a_compressed_answer_is_not_inflated(learner: Learner) -> None:
+    """S-151: 100 MB of white space around a good document, in 100 kB and in 40 kB."""
+    for size in (100_000_000, 40_000_000):
+        bomb = gzip.compress(b" " * size)
+
+        async def packed(request: web.Request, bomb: bytes = bomb) -> web.Response:
+            return web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+
+        learner.origin.handler = packed
+        found = await learner.destinations.find(learner.origin.domain)
+        assert found.way is Way.UNKNOWN
 
 
 async def test_redirects_are_bounded_and_checked(learner: Learner) -> None:

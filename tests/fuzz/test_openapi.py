@@ -30,8 +30,8 @@ from schemathesis.specs.openapi.checks import (
 from tests.kit.authority import Authority
 from tests.kit.node import ParleyServer
 
-EXAMPLES = 30
-DEEP = 400
+EXAMPLES = 20
+DEEP = 200
 LONGEST = 8000
 """Addresses near 8190 bytes are refused before there is a request that could be answered as documented."""
 CHECKS = [

@@ -15,11 +15,15 @@ PATIENCE: Final = 20.0
 
 
 class JsonDevice:
-    """Logs in, opens the WebSocket and gathers what comes; use as ``async with``. ``events`` are messages in order."""
+    """Logs in, opens the WebSocket and gathers what comes; use as ``async with``.
+
+    ``events`` are messages in order, ``frames`` everything that came over the WebSocket.
+    """
 
     def __init__(self, base_url: str, ca_file: Path, account: Account) -> None:
         self.account = account
         self.events: list[dict[str, Any]] = []
+        self.frames: list[dict[str, Any]] = []
         self._base_url = base_url
         self._trust = ssl.create_default_context(cafile=str(ca_file))
         self._stack = AsyncExitStack()
@@ -68,6 +72,19 @@ class JsonDevice:
         await self.until(lambda: len(self.texts) >= len(texts))
         assert self.texts == list(texts)
 
+    async def show(self, **presence: Any) -> None:
+        """Send a presence frame."""
+        await self._socket.send_json({"type": "presence", "available": True, **presence})
+
+    async def frame(self, kind: str, **wanted: Any) -> dict[str, Any]:
+        """Wait for a frame of that type with these members."""
+
+        def found() -> list[dict[str, Any]]:
+            return [frame for frame in self.frames if frame["type"] == kind and wanted.items() <= frame.items()]
+
+        await self.until(lambda: bool(found()))
+        return found()[0]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; it is looked at whenever a message came."""
         async with asyncio.timeout(PATIENCE):
@@ -84,7 +101,8 @@ class JsonDevice:
     async def _read(self) -> None:
         async for raw in self._socket:
             frame = raw.json()
+            self.frames.append(frame)
             if frame["type"] == "message":
                 self.events.append(frame["event"])
                 await self._socket.send_json({"type": "ack", "position": frame["position"]})
-                self._moved.set()
+            self._moved.set()

@@ -14,7 +14,7 @@ import pytest
 
 from config.load import load_settings
 from config.settings import Settings
-from homeserver.lifecycle import Lifecycle, Reloader, Startable, Supervisor, run_process, tune_interpreter
+from homeserver.lifecycle import Lifecycle, Reloader, Startable, Supervisor, Sweeper, run_process, tune_interpreter
 
 QUIET = Supervisor({})
 CONFIG = "domains = ['a.example']\n[[listen]]\nkind = 'https'\nport = 1\nhost = '::1'\ntls = 'optional'\n"
@@ -210,3 +210,41 @@ def test_the_collector_leaves_alone_what_the_start_made() -> None:
         gc.unfreeze()
         gc.set_threshold(*before)
         sys.setswitchinterval(interval)
+
+
+async def test_the_phase_is_what_the_server_does() -> None:
+    lifecycle = Lifecycle(QUIET)
+    seen: list[tuple[str, bool]] = []
+
+    class Watching:
+        async def start(self) -> None:
+            seen.append((lifecycle.phase, lifecycle.is_ready))
+
+        async def stop(self, deadline: float) -> None:
+            seen.append((lifecycle.phase, lifecycle.is_ready))
+
+    running = asyncio.create_task(lifecycle.run(builder([], [Watching()])))  # type: ignore[arg-type]
+    await until(lambda: lifecycle.is_ready)
+    seen.append((lifecycle.phase, lifecycle.is_ready))
+    lifecycle.stop()
+    await running
+    assert seen == [("starting", False), ("running", True), ("stopping", False)]
+
+
+async def test_housekeeping_goes_on_when_one_chore_fails() -> None:
+    done: list[str] = []
+
+    async def broken() -> None:
+        done.append("broken")
+        raise OSError("no")
+
+    async def fine() -> None:
+        done.append("fine")
+
+    sweeper = Sweeper(broken, fine, pause=0.001)
+    await sweeper.start()
+    async with asyncio.timeout(5):
+        while len(done) < 4:
+            await asyncio.sleep(0.001)
+    await sweeper.stop(0)
+    assert done[:4] == ["broken", "fine", "broken", "fine"]

@@ -118,17 +118,47 @@ async def test_what_was_held_when_the_connection_was_lost_comes_with_the_resumpt
         await pinged(bob)
         previd, received = ann.sm_id, ann.received
         ann.abort()
-        again = RawClient(HOST, node.ports.xmpp, node.domain)
-        await again.connect()
-        await again.open()
-        await again.start_tls(ssl.create_default_context(cafile=str(node.authority.ca_file)))
-        await again.authenticate("ann", "secret-ann")
-        assert (await again.resume(previd, received)).tag.endswith("}resumed")
-        again.jid = ann.jid
+        again = await resumed(node, previd, received)
         assert [short(await again.recv_stanza()) for _ in range(3)] == ["away", "displayed m1", "displayed m2"]
         # a resumed stream is active (XEP-0352 s5.2)
         await bob.send("<presence><show>chat</show></presence>")
         assert short(await again.recv_stanza()) == "chat"
+        again.abort()
+
+
+async def resumed(node: ParleyServer, previd: str, received: int) -> RawClient:
+    """The stream of ann, on a new connection."""
+    again = RawClient(HOST, node.ports.xmpp, node.domain)
+    await again.connect()
+    await again.open()
+    await again.start_tls(ssl.create_default_context(cafile=str(node.authority.ca_file)))
+    await again.authenticate("ann", "secret-ann")
+    assert (await again.resume(previd, received)).tag.endswith("}resumed")
+    return again
+
+
+async def test_what_was_held_when_the_server_was_killed_comes_with_the_resumption(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    async with client(node, "bob") as bob, client(node, "ann") as ann:
+        await befriended(ann, bob)
+        await ann.enable()
+        await tell(bob, ann, "<body>one</body>")
+        assert short(await ann.recv_stanza()) == "one"
+        await ann.acknowledge()
+        await ann.send(INACTIVE)
+        await pinged(ann)
+        await tell(bob, ann, marker(1))
+        await tell(bob, ann, "<body>two</body>")
+        assert [short(await ann.recv_stanza()) for _ in range(2)] == ["displayed m1", "two"]
+        await tell(bob, ann, marker(2))
+        await tell(bob, ann, marker(3))
+        await pinged(bob)
+        await node.kill9()
+        await node.start()
+        again = await resumed(node, ann.sm_id, ann.received)
+        got = [short(await again.expect(lambda found: found.tag.endswith("}message"))) for _ in range(2)]
+        assert got == ["displayed m2", "displayed m3"]
         again.abort()
 
 
@@ -141,10 +171,14 @@ async def test_held_messages_are_not_lost_with_a_session_that_cannot_be_resumed(
             await pinged(ann)
             await bob.send(f"<message type='chat' to='ann@{node.domain}'>{marker(1)}</message>")
             await pinged(bob)
-        async with client(node, "ann") as ann:
-            await ann.send("<presence/>")
-            found = await ann.expect(lambda found: found.tag.endswith("}message"))
+        later = RawClient(HOST, node.ports.xmpp, node.domain)  # without Bind 2, so what waits is sent to it
+        try:
+            await later.login("ann", "secret-ann", tls=ssl.create_default_context(cafile=str(node.authority.ca_file)))
+            await later.send("<presence/>")
+            found = await later.expect(lambda found: found.tag.endswith("}message"))
             assert short(found) == "displayed m1"
+        finally:
+            later.abort()
 
 
 async def test_an_inactive_client_that_asks_gets_answers_after_what_was_held(make_node: MakeNode) -> None:

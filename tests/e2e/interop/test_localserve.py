@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import slixmpp
+from slixmpp.exceptions import IqError
 
 from tests.e2e.test_localserve import LocalServe
 from tests.kit.json_device import JsonDevice
@@ -138,3 +140,25 @@ async def test_json_and_xmpp_devices_of_one_account(serving: Serving) -> None:
         order = bob.bodies
         await page.until(lambda: ("both: from the phone", "outgoing") in told(page))
     await checked(serving, before, "both: to all", *order)
+
+
+async def test_presence_and_chat_states_between_xmpp_and_json(serving: Serving) -> None:
+    await drained(serving, ANN, BOB)
+    async with serving.xmpp(ANN) as ann:
+        async with serving.xmpp(BOB) as bob:
+            await ann.befriend(bob)
+        async with serving.json(BOB) as page:
+            jid = (await page.frame("ready"))["jid"]
+            await page.show(show="away", status="in the browser")
+            assert (await ann.sees(jid, "away"))["status"] == "in the browser"
+            await page.frame("presence", available=True, **{"from": ann.jid})
+            ann.xmpp.send_presence(pshow="dnd")
+            await page.frame("presence", show="dnd", **{"from": ann.jid})
+            message = ann.xmpp.make_message(mto=slixmpp.JID(jid), mtype="chat")
+            message["chat_state"] = "composing"
+            message.send()
+            assert "composing" in str(await page.frame("ephemeral"))
+            with pytest.raises(IqError) as refused:  # it answers no IQ, so the server does
+                await ann.plugin(199).send_ping(slixmpp.JID(jid), timeout=10)
+            assert refused.value.condition == "service-unavailable"
+        await ann.sees(jid, "unavailable")

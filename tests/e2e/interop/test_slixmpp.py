@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import slixmpp
@@ -217,3 +218,55 @@ async def test_what_was_sent_into_a_dead_connection_arrives_after_resumption(
         await dan.until(lambda: not dan.plugin(198).unacked_queue)
         assert sorted(await dan.texts("eve@two.example")) == ["1", "2", "3"]
         assert sorted(await eve.texts("dan@one.example")) == ["1", "2", "3"]
+
+
+async def test_client_state(one: ParleyServer, two: ParleyServer) -> None:
+    async with device(one, "fay") as fay, device(two, "gus") as gus:
+        await fay.befriend(gus)
+        fay.plugin(352).send_inactive()
+        await fay.settled()
+        fay.presences.clear()
+        for show in ("away", "xa"):
+            gus.xmpp.send_presence(pshow=show)
+        await gus.plugin(199).ping(slixmpp.JID("one.example"), timeout=10)  # behind the presences on their way
+        gus.say("fay@one.example", "wake up")
+        await fay.said("wake up")
+        assert [seen["type"] for seen in fay.presences] == ["xa"]
+        gus.xmpp.send_presence(pshow="dnd")
+        await gus.plugin(199).ping(slixmpp.JID("one.example"), timeout=10)
+        assert [seen["type"] for seen in fay.presences] == ["xa"]
+        fay.plugin(352).send_active()
+        await fay.sees(gus.jid, "dnd")
+
+
+CONTENT = (
+    "<body xml:lang='de'>a &lt;b&gt; &amp; \u00e4\U0001f600 'single' \"double\"&#10;next&#13;line ]]&gt;</body>"
+    "<x:outer xmlns:x='urn:example:one' xmlns:y='urn:example:two' y:mark='1'><y:inner plain='&apos;&quot;&#9;'>t<x:leaf/>u"
+    "</y:inner></x:outer><encrypted xmlns='urn:example:three'><header xmlns=''/></encrypted>"
+)
+
+
+def content(message: Any) -> bytes:
+    """What a message holds, less what servers add."""
+    kept = [part for part in message if part.tag.rpartition("}")[2] not in ("stanza-id", "delay")]
+    return b"".join(ET.tostring(part) for part in kept)
+
+
+async def test_content_arrives_as_it_was_sent(one: ParleyServer, two: ParleyServer) -> None:
+    sent = content(ET.fromstring(f"<message xmlns='jabber:client'>{CONTENT}</message>"))
+    async with device(one, "hal", "a") as hal, device(one, "hal", "b") as copied, device(two, "ida") as ida:
+        hal.xmpp.send_raw(f"<message to='ida@two.example' type='chat' id='c1' xml:lang='en'>{CONTENT}</message>")
+        await ida.until(lambda: ida.messages)
+        assert content(ida.messages[0].xml) == sent
+        await copied.until(lambda: copied.copies)
+        assert content(copied.copies[0][1].xml) == sent
+        for owner in (hal, ida):
+            (found,) = await owner.history()
+            assert content(found["forwarded"]["stanza"].xml) == sent
+        await hal.settled()
+    async with device(one, "hal", "c") as hal:
+        hal.xmpp.send_raw(f"<message to='jim@two.example' type='chat' id='c2' xml:lang='en'>{CONTENT}</message>")
+        await hal.settled()
+        async with device(two, "jim") as jim:
+            await jim.until(lambda: jim.messages)
+            assert content(jim.messages[0].xml) == sent

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,24 @@ async def test_errors_and_results_are_never_answered(server: World) -> None:
         await server.send(ann, f"<iq type='{kind}' id='1' to='nobody@a.example/x'/>")
         await server.send(ann, f"<iq type='{kind}' id='1' to='a.example'/>")
     assert ann.take() == []
+
+
+async def test_a_full_store_is_said_to_be_full_and_goes_on_when_there_is_room(server: World) -> None:
+    ann = await server.session("ann")
+
+    def room(connection: Any, pages: int) -> None:
+        count = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={int(count) + pages}")
+
+    def add(number: int) -> str:
+        item = f"<item jid='c{number}@far.example' name='{'n' * 1000}'/>"
+        return f"<iq type='set' id='{number}'><query xmlns='{ns.ROSTER}'>{item}</query></iq>"
+
+    await server.database.write(room, 0)
+    answers = [await server.iq(ann, add(number)) for number in range(12)]
+    refused = [error_of(answer) for answer in answers if answer.get("type") == "error"]
+    assert refused
+    assert set(refused) == {"resource-constraint"}
+    await server.iq(ann, f"<iq type='get' id='r'><query xmlns='{ns.ROSTER}'/></iq>")
+    await server.database.write(room, 1000)
+    assert (await server.iq(ann, add(99))).get("type") == "result"

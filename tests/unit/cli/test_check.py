@@ -35,7 +35,7 @@ def test_each_fault_is_told_with_its_remedy(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = prepare(tmp_path, taken.getsockname()[1])
         (tmp_path / "data").chmod(0o755)
-        (tmp_path / "certificates" / "example.org.key").chmod(0o644)
+        (tmp_path / "certificates" / "example.org.key").chmod(0o640)
         (tmp_path / "data" / "parley.db").write_bytes(b"this is no database" * 100)
         result = check(config)
     assert result.exit_code == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeserver.protocol.c2s import IDLE_SECONDS, ServerStream
+from homeserver.protocol.c2s import IDLE_SECONDS, SETTLE_SECONDS, ServerStream
 from homeserver.protocol.document import parse_document
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import TcpFraming, WebSocketFraming
@@ -232,8 +232,8 @@ def test_noise_is_not_reflected() -> None:  # S-20
 def test_a_silent_stream_gives_its_parser_back() -> None:
     stream = bound()
     assert stream._negotiation is None
-    assert stream.next_deadline() == IDLE_SECONDS
-    assert stream.check_deadline(IDLE_SECONDS) == []
+    assert stream.next_deadline() == SETTLE_SECONDS
+    assert stream.check_deadline(SETTLE_SECONDS) == []
     assert not stream.framing.is_awake
     later = stream.next_deadline()
     assert later is not None

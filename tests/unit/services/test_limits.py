@@ -6,7 +6,8 @@ import pytest
 
 from config.settings import LimitSettings
 from config.units import Rate
-from homeserver.services.limits import Bucket, Limit, Limits, address_key
+from homeserver.metrics import FAMILIES
+from homeserver.services.limits import LABELS, Bucket, Limit, Limits, address_key
 from tests.kit.clocks import FakeClock
 
 
@@ -82,3 +83,43 @@ def test_loopback_is_exempt_when_the_setting_says_so():
 def test_an_ipv6_network_counts_as_one_address():
     assert address_key("2001:db8::1") == address_key("2001:db8::ffff:1") != address_key("2001:db8:0:1::1")
     assert address_key("::ffff:192.0.2.1") == "192.0.2.1"
+
+
+def test_refusals_and_logins_are_counted():
+    limits = Limits(
+        replace(
+            LimitSettings(),
+            logins_per_account=Rate(1, 60),
+            requests_per_account=Rate(1, 60),
+            stanzas_per_account=Rate(1, 60),
+        ),
+        FakeClock().monotonic,
+    )
+    limits.login_accepted()
+    for _ in range(2):
+        limits.login_failed("192.0.2.1", "alice@a.example")
+    assert limits.login_wait("192.0.2.1", "alice@a.example") > 0
+    for _ in range(3):
+        limits.take(Limit.REQUEST_ACCOUNT, "alice@a.example")
+        limits.bucket(Limit.STANZA_ACCOUNT, "alice@a.example").charge()
+    assert limits.logins.counts == {"accepted": 1, "refused": 2}
+    assert limits.limited.counts == {"login": 1, "registration": 0, "request": 2, "stanza": 2, "bytes": 0, "peer": 0}
+
+
+def test_every_limit_has_a_name_in_the_metrics():
+    (family,) = (family for family in FAMILIES if family.name == "limited")
+    assert set(LABELS) == set(Limit)
+    assert set(LABELS.values()) == set(family.values)
+
+
+def test_new_rates_hold_for_buckets_that_are_there_and_what_was_taken_stays_taken():
+    limits = Limits(replace(LimitSettings(), registrations_per_address=Rate(2, 60)), FakeClock().monotonic)
+    for _ in range(2):
+        assert limits.take(Limit.REGISTRATION, "a") == 0
+    limits.reload(replace(LimitSettings(), registrations_per_address=Rate(3, 60)))
+    assert limits.take(Limit.REGISTRATION, "a") == 0
+    assert limits.take(Limit.REGISTRATION, "a") > 0
+    limits.reload(replace(LimitSettings(), registrations_per_address=Rate(1, 10)))
+    assert limits.take(Limit.REGISTRATION, "a") == pytest.approx(30)
+    assert limits.take(Limit.REGISTRATION, "b") == 0
+    assert limits.take(Limit.REGISTRATION, "b") > 0
