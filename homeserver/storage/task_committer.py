@@ -19,7 +19,11 @@ class TaskCommitter:
     PATIENCE = 60.0
     """Seconds a batch is tried again before its callers are told that it failed."""
 
+    ATTEMPT = 15.0
+    """Seconds for one try. A database that dies in the middle may leave a connection that never answers."""
+
     _LONGEST_PAUSE: Final = 1.0
+    _CLOSING: Final = 2.0
 
     def __init__(self, engine: AsyncEngine, writer: BatchWriter) -> None:
         self._engine = engine
@@ -69,13 +73,14 @@ class TaskCommitter:
         in_doubt = False
         while True:
             try:
-                connection = self._connection or await self._engine.connect()
-                self._connection = connection
-                if in_doubt and await connection.run_sync(self._writer.was_committed, batch):
+                async with asyncio.timeout(self.ATTEMPT):
+                    connection = self._connection or await self._engine.connect()
+                    self._connection = connection
+                    if in_doubt and await connection.run_sync(self._writer.was_committed, batch):
+                        return
+                    in_doubt = True
+                    await connection.run_sync(self._writer.write, batch)
                     return
-                in_doubt = True
-                await connection.run_sync(self._writer.write, batch)
-                return
             except AlsoFailed:
                 in_doubt = False
             except (DBAPIError, OSError) as error:
@@ -83,7 +88,7 @@ class TaskCommitter:
                 await self._drop()
                 if not (lost or _may_retry(error)) or self._loop.time() > deadline:
                     raise
-                log.warning("commit is tried again", error=str(error).partition("\n")[0], pause=pause)
+                log.warning("commit is tried again", error=(str(error) or "no answer").partition("\n")[0], pause=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, self._LONGEST_PAUSE)
 
@@ -92,8 +97,12 @@ class TaskCommitter:
         if connection is None:
             return
         try:
-            await connection.invalidate()
-            await connection.close()
+            async with asyncio.timeout(self._CLOSING):
+                await connection.invalidate()
+                await connection.close()
+        except TimeoutError:
+            log.warning("connection to the database does not close")
+            await self._engine.dispose(close=False)  # its place in the pool with it
         except (DBAPIError, OSError) as error:
             log.debug("connection closed badly", error=str(error))
 
