@@ -115,6 +115,10 @@ async def test_s83_who_never_acknowledges_is_ended_and_loses_nothing(make_node: 
     async with client(node, "bob") as bob, client(node, "ann") as ann:
         await bob.enable()
         await bob.send("<presence/>")
+        # what waits before is given at the client's own pace; this is about what comes after
+        await bob.request("get", f"<ping xmlns='{ns.PING}'/>", node.domain)
+        await bob.send(f"<message to='bob@{node.domain}' type='headline'><body>first</body></message>")
+        await bob.expect(lambda e: e.findtext(f"{{{ns.CLIENT}}}body") == "first")
         for number in range(150):
             await ann.send(f"<message to='bob@{node.domain}' type='chat' id='{number}'><body>{number}</body></message>")
         async with asyncio.timeout(30):
