@@ -59,7 +59,7 @@ from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
 from homeserver.storage.database import Database, open_database
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, queries, registration
+from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.core_message import Reader
 from homeserver.xmpp.dispatch import Dispatcher
@@ -73,6 +73,7 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    offline.Offline,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
@@ -269,12 +270,12 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
     )
     binding = Binding(
-        Negotiation(rules.accounts, rules.limits),
+        Negotiation(rules.accounts, rules.limits, by_type[registration.Registration]),
         rules.sessions,
         rules.delivery,
         rules.presence,
         resumption,
-        by_type[registration.Registration],
+        by_type[archive.Archive],
         QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes),
     )
     options = StreamOptions(

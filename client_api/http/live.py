@@ -74,6 +74,7 @@ class LiveSession:
         self.presence: Stanza | None = None
         self.wants_roster = False
         self.wants_copies = True
+        self.uses_archive = False
         self.contacts: dict[str, ContactFrame] = {}
         self.acknowledged = cursor
         self.position = cursor

@@ -42,7 +42,7 @@ from homeserver.services.presence import Presence
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import ResumableStream
 from homeserver.storage.faults import is_full
-from homeserver.xmpp.registration import Registration
+from homeserver.xmpp.archive import Archive
 
 if TYPE_CHECKING:
     from client_api.xmpp.connection import Connection
@@ -68,7 +68,7 @@ class Binding:
         delivery: Delivery,
         presence: Presence,
         resumption: Resumption,
-        registration: Registration,
+        archive: Archive,
         bounds: QueueBounds,
     ) -> None:
         self._negotiation = negotiation
@@ -76,7 +76,7 @@ class Binding:
         self._delivery = delivery
         self._presence = presence
         self._resumption = resumption
-        self._registration = registration
+        self._archive = archive
         self._bounds = bounds
         self._table: dict[type, Callable[[Connection, Any], Awaitable[None] | None]] = {
             StreamOpened: self._opened,
@@ -121,7 +121,7 @@ class Binding:
 
     async def _register(self, connection: "Connection", event: PreAuthIq) -> None:
         if connection.registration is None:
-            connection.registration = self._registration.attempt(event.domain, connection.peer.address)
+            connection.registration = self._negotiation.registration(event.domain, connection.peer)
         connection.stream.send_stanza(await connection.registration.answer(event.element))
 
     async def _verifier(self, connection: "Connection", event: VerifierNeeded) -> None:
@@ -162,7 +162,33 @@ class Binding:
 
     # --- a new session ------------------------------------------------------------------------------------------------
 
-    def _bind(self, connection: "Connection", event: BindRequested) -> None:
+    def _bind(self, connection: "Connection", event: BindRequested) -> Awaitable[None] | None:
+        if event.is_bind2:
+            return self._bind_with_archive(connection, event)
+        session = self._begin(connection, event)
+        if session is not None:
+            connection.stream.bound(session.jid)
+        return None
+
+    async def _bind_with_archive(self, connection: "Connection", event: BindRequested) -> None:
+        """Bind 2: an earlier session of the same client ends, and the archive is described (XEP-0386 s3.2).
+
+        The session is there before the archive is read, so nothing falls between: what comes later comes live.
+        """
+        account = self._account(connection)
+        client = event.user_agent.id if event.user_agent is not None else None
+        for other in self._sessions.of(account.jid.bare):
+            if client is not None and isinstance(other, XmppSession) and other.device == client:
+                other.disconnect("conflict", "The same client has begun a new session")
+        session = self._begin(connection, event)
+        if session is not None:
+            await self._resumption.durable()
+            description = await self._archive.describe(account)
+            if connection.session is session:
+                connection.stream.bound(session.jid, (description,))
+
+    def _begin(self, connection: "Connection", event: BindRequested) -> XmppSession | None:
+        """A session under a resource, or a refusal."""
         account = self._account(connection)
         resource = event.resource or self._negotiation.resource(event.tag)
         session = self._make(account, account.jid.with_resource(resource), connection.lang)
@@ -173,12 +199,13 @@ class Binding:
             self._sessions.bind(session)
         except Conflict:
             connection.stream.bind_failed("conflict")
+            return None
         except ResourceConstraint:
             connection.stream.bind_failed("resource-constraint")
-        else:
-            connection.session = session
-            connection.stream.bound(session.jid)
-            session.link = connection
+            return None
+        connection.session = session
+        session.link = connection
+        return session
 
     async def _enable(self, connection: "Connection", event: SmEnableRequested) -> None:
         session = connection.session

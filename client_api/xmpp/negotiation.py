@@ -15,6 +15,7 @@ from homeserver.protocol.jid import JID
 from homeserver.protocol.scram import Verifier
 from homeserver.services.accounts import Accounts
 from homeserver.services.limits import Bucket, Limit, Limits
+from homeserver.xmpp.registration import Attempt, Registration
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +46,14 @@ class Pace:
 class Negotiation:
     """Answers the questions of one server's streams."""
 
-    def __init__(self, accounts: Accounts, limits: Limits) -> None:
+    def __init__(self, accounts: Accounts, limits: Limits, registration: Registration) -> None:
         self._accounts = accounts
         self._limits = limits
+        self._registration = registration
+
+    def registration(self, domain: str, peer: Peer) -> Attempt:
+        """What answers registration queries of a connection that has not logged in (XEP-0077 s3.1)."""
+        return self._registration.attempt(domain, peer.address)
 
     def admit(self, peer: Peer, jid: JID) -> None:
         """Raises `RateLimited` where this address has failed too often."""

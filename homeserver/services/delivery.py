@@ -324,7 +324,10 @@ class Delivery:
                     # It stays in the log for whoever repairs it; what is behind it must not wait for that (R-21).
                     log.exception("message cannot be delivered", account=session.jid.bare, id=entry.id)
             if not more:
-                return
+                break
+        if session.uses_archive and past is None and self._is_open(session, gate):
+            stretch.after = stretch.top  # the archive shows the rest (XEP-0386 s3.2)
+            self.settled(session, stretch.top, lazy=True)
 
     async def _room(self, session: Session, gate: Gate) -> bool:
         """Wait until a session can be given more; false if it is gone. One that makes no room is ended."""
@@ -342,7 +345,8 @@ class Delivery:
     async def _page(self, session: Session, stretch: Stretch) -> tuple[Sequence[Entry], bool]:
         """What follows ``stretch.after``, and whether there may be more."""
         if stretch.past is None or session.priority is None:
-            waiting = await self._mailboxes.pending(session.account, FLUSH_PAGE, stretch.after)
+            ask = self._mailboxes.pending_unarchived if session.uses_archive else self._mailboxes.pending
+            waiting = await ask(session.account, FLUSH_PAGE, stretch.after)
             return waiting, len(waiting) == FLUSH_PAGE
         page = await self._mailboxes.behind(session.account, stretch.after, FLUSH_PAGE)
         return page.entries, not page.complete

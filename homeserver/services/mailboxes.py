@@ -158,6 +158,10 @@ class Mailboxes:
             self._commit.settle(account.id, clear, lazy=True)
         return found
 
+    async def pending_unarchived(self, account: Account, limit: int, after: int = 0) -> list[Entry]:
+        """Those of `pending` that the archive does not show."""
+        return await self._database.read(sql.pending, account.id, after, limit, self._commit.view(account.id), True)
+
     async def find(self, account: Account, id_: int) -> Entry | None:
         """One entry of the archive."""
         return await self._database.read(sql.entry_by_id, account.id, id_)

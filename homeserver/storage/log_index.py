@@ -6,6 +6,7 @@ PostgreSQL, where several nodes may write, they are filled in the transaction th
 See docs/decisions/0001-mailbox-layout.md.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -56,26 +57,27 @@ class Tail:
         self.through = through
         self.size = 0
         self.last = through
-        self._open: dict[int, list[Waiting]] = {}
+        self._open: defaultdict[int, list[Waiting]] = defaultdict(list)
         self._sealed: list[tuple[int, int, dict[int, list[Waiting]]]] = []
 
     def add(self, rows: Iterable[LogRow]) -> None:
         """Take the rows of a commit, in the order of their ids."""
-        owners = self._open
+        owners, size, id_ = self._open, 0, self.last
         for id_, _, sender, recipient, remote, _, treatment, _, _, _ in rows:
-            self.last = id_
             if not treatment & 3:
                 continue
-            self.size += 1
+            size += 1
             if sender is not None and treatment & 1:
-                _put(owners, sender, (id_, recipient if recipient is not None else remote))
+                owners[sender].append((id_, recipient if recipient is not None else remote))
             if recipient is not None and (recipient != sender or not treatment & 1):
-                _put(owners, recipient, (id_, sender if sender is not None else remote))
+                owners[recipient].append((id_, sender if sender is not None else remote))
+        self.size += size
+        self.last = id_
 
     def seal(self) -> int:
         """Close what is there now for one filling step and return its highest id."""
         self._sealed.append((self.last, self.size - sum(size for _, size, _ in self._sealed), self._open))
-        self._open = {}
+        self._open = defaultdict(list)
         return self.last
 
     def drop(self, through: int) -> None:
@@ -91,14 +93,6 @@ class Tail:
             found.extend(owners.get(owner, ()))
         found.extend(self._open.get(owner, ()))
         return View(self.through, found, settling)
-
-
-def _put(owners: dict[int, list[Waiting]], owner: int, waiting: Waiting) -> None:
-    entries = owners.get(owner)
-    if entries is None:
-        owners[owner] = [waiting]
-    else:
-        entries.append(waiting)
 
 
 _ADDRESSES: Final = """

@@ -85,10 +85,17 @@ def behind(connection: Connection, owner: int, position: int, limit: int, view: 
     return Page(found[:limit], complete=len(found) < wanted)
 
 
-def pending(connection: Connection, owner: int, after: int, limit: int, view: View) -> list[Entry]:
-    """Entries that wait for delivery, oldest first: received with `Treatment.KEEP`, above ``after`` and settled."""
+def pending(
+    connection: Connection, owner: int, after: int, limit: int, view: View, unarchived: bool = False
+) -> list[Entry]:
+    """Entries that wait for delivery, oldest first: received with `Treatment.KEEP`, above ``after`` and settled.
+
+    With ``unarchived`` only those that the archive does not show.
+    """
     low = max(after, settled(connection, owner), view.settling) + 1
     checks = [_KEPT, log.c.recipient == owner]
+    if unarchived:
+        checks.append(~_ARCHIVED)
     found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
     if len(found) < limit:
         tail = _tail_ids(connection, view, None, (low, 2**62))

@@ -78,8 +78,12 @@ class Archive:
         """Ids and times of the oldest and the newest message (XEP-0313 s5)."""
         if request.account is None:
             raise Forbidden
+        return await self.describe(request.account)
+
+    async def describe(self, account: Account) -> Element:
+        """The ``<metadata/>`` of an account's archive; Bind 2 tells it too (XEP-0386 s3.2)."""
         made = element(ns.ARCHIVE, "metadata")
-        first, last = await self.mailboxes.metadata(request.account)
+        first, last = await self.mailboxes.metadata(account)
         for name, entry in (("start", first), ("end", last)):
             if entry is not None:
                 made.append(element(ns.ARCHIVE, name, {"id": str(entry.id), "timestamp": render.stamp(entry.at)}))

@@ -77,9 +77,6 @@ class StartTag(NamedTuple):
     lang: str
 
 
-_NO_TAG: Final = StartTag(b"", b"", "")
-
-
 class Reader:
     """Turns message stanzas into `Message` values. ``domains`` are those served here."""
 
@@ -92,17 +89,8 @@ class Reader:
         ``start`` is what replaces ``<message`` in bytes that can be relayed; the caller keeps it per session.
         ``local`` is whether the sender is ours.
         """
-        traits = 0
-        for part in element:
-            traits |= _TRAITS.get(part.tag, _CONTENT)
-        kind = _KINDS.get(element.get("type", ""), _NORMAL)  # RFC 6121 s5.2.2: an unknown type is normal
-        origin = None
-        if traits & _ORIGIN:
-            found = element.find(_ORIGIN_TAG)
-            origin = None if found is None else found.get("id")
-        if raw == b"":
-            payload = b""  # the caller has it
-        elif (
+        traits = _traits(element)
+        if (
             raw is not None
             and not traits & _REWRITE
             and raw.startswith(_START)
@@ -115,18 +103,17 @@ class Reader:
             payload = tag + raw[len(_START) :]
         else:
             payload = self._rewrite(element, sender, to, start)
-        return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
+        return _message(element, sender, to, traits, payload, local)
 
     def read_from_peer(self, stanza: Stanza, payload: bytes | None) -> Message:
         """Read a message whose sender a peer answers for; ``payload`` is its bytes where they may be kept as they are."""
         sender, to, element = stanza.sender, stanza.to, stanza.element
         if to is None:
             raise BadRequest
-        if payload is not None and not any(_TRAITS.get(part.tag, 0) & _REWRITE for part in element):
-            message = self.read(element, b"", sender, to, _NO_TAG, False)
-            message.payload = payload
-            return message
-        return self.read(element, None, sender, to, start_tag(sender, element.get(LANG, "")), False)
+        traits = _traits(element)
+        if payload is None or traits & _REWRITE:
+            payload = self._rewrite(element, sender, to, start_tag(sender, element.get(LANG, "")))
+        return _message(element, sender, to, traits, payload, False)
 
     def _rewrite(self, element: Element, sender: JID, to: JID, start: StartTag) -> bytes:
         copy = Element(element.tag, {"from": str(sender), **element.attrib})
@@ -153,6 +140,22 @@ class Reader:
         except InvalidJID:
             return not is_time
         return claimed.domain in self._domains and not (is_time and claimed.local)
+
+
+def _traits(element: Element) -> int:
+    traits = 0
+    for part in element:
+        traits |= _TRAITS.get(part.tag, _CONTENT)
+    return traits
+
+
+def _message(element: Element, sender: JID, to: JID, traits: int, payload: bytes, local: bool) -> Message:
+    kind = _KINDS.get(element.get("type", ""), _NORMAL)  # RFC 6121 s5.2.2: an unknown type is normal
+    origin = None
+    if traits & _ORIGIN:
+        found = element.find(_ORIGIN_TAG)
+        origin = None if found is None else found.get("id")
+    return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
 
 
 def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:

@@ -61,7 +61,6 @@ ELSEWHERE: Final = (
     Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "no index, no count"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
-    Support("XEP-0160", "1.0.1", "partial", "homeserver/services/delivery.py", "`msgoffline` is not advertised"),
     Support("XEP-0170", "1.0", "complete", "homeserver/protocol/features.py"),
     Support("XEP-0198", "1.6.3", "complete", "homeserver/protocol/sm.py", offered=ns.STREAM_MANAGEMENT),
     Support("XEP-0203", "2.0", "complete", "homeserver/xmpp/render.py"),
@@ -70,7 +69,7 @@ ELSEWHERE: Final = (
     Support("XEP-0352", "1.0.0", "complete", "homeserver/protocol/csi.py", offered=ns.CLIENT_STATE),
     Support("XEP-0359", "0.7.0", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0368", "1.1.0", "complete", "homeserver/listeners.py"),
-    Support("XEP-0386", "1.1.0", "partial", "homeserver/protocol/binding.py", "what waits is sent; no archive metadata"),
+    Support("XEP-0386", "1.1.0", "complete", "homeserver/protocol/binding.py"),
     Support("XEP-0388", "1.0.4", "complete", "homeserver/protocol/negotiation.py", offered=ns.SASL2),
     Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING

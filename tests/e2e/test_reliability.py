@@ -113,6 +113,47 @@ async def test_r06_after_a_kill_at_most_the_last_comes_again_with_its_id(make_no
     assert len(repeated) <= 1, "only what was sent after the row was last written"
 
 
+async def test_r06_after_a_kill_what_the_count_covers_does_not_come_again(make_node: MakeNode) -> None:
+    """The connection broke before the last were read, and the client had acknowledged none of the others."""
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, bob = clients(node)
+    await ann.begin()
+    await bob.begin()
+    bob.acknowledge()
+    await bob.settled()
+    for number in range(1, 7):
+        ann.say(bob.account.jid, f"m{number}", f"i{number}")
+        await ann.settled()
+        await bob.heard(number)
+    bob.received -= 3
+    await node.kill9()
+    await node.start()
+    _, returned = clients(node)
+    assert await returned.resume(bob)
+    await returned.heard(3)
+    await returned.quiet()
+    assert returned.texts() == ["m4", "m5", "m6"]
+    assert stanza_ids(returned) == stanza_ids(bob)[3:]
+
+
+async def test_r06_what_comes_while_unavailable_is_given_on_return(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"])
+    await node.start()
+    ann, bob = clients(node)
+    await ann.begin()
+    await bob.begin()
+    bob.send("<presence type='unavailable'/>")
+    await bob.settled()
+    ann.say(bob.account.jid, "m1", "i1")
+    await ann.settled()
+    bob.send("<presence/>")
+    await bob.heard(1)
+    ann.say(bob.account.jid, "m2", "i2")
+    await bob.heard(2)
+    assert bob.texts() == ["m1", "m2"]
+
+
 async def test_r06_session_that_was_not_available_gets_what_waits_when_it_is(make_node: MakeNode) -> None:
     node = make_node(["ann", "bob"])
     await node.start()

@@ -33,6 +33,7 @@ class FakeSession:
         self.presence: Stanza | None = None
         self.wants_roster = False
         self.wants_copies = False
+        self.uses_archive = False
         self.sent: list[bytes] = []
         self.stanzas: list[Stanza] = []
         self.delivered: list[tuple[Stored, Relation, bool]] = []
