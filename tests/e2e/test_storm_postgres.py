@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import MakeNode
 from tests.e2e.storm import Fault, Plan, Storm, account_names, single
-from tests.kit.node import ParleyServer
+from tests.kit.node import HOST, ParleyServer
 from tests.kit.postgres import Cluster, PostgresMissing, cluster
 
 SENDERS = 4
@@ -49,7 +49,19 @@ async def test_kills(make_node: MakeNode, postgres: Cluster, kills: int) -> None
 async def test_r17_database_restarted_in_a_storm(make_node: MakeNode, postgres: Cluster) -> None:
     node = node_on(make_node, postgres, "restarted")
 
+    async def listening() -> None:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(HOST, node.ports.xmpp)
+                except OSError:
+                    await asyncio.sleep(0.1)
+                else:
+                    writer.close()
+                    return
+
     async def restart() -> None:
+        await listening()
         for _ in range(2):
             await asyncio.sleep(2)
             await asyncio.to_thread(postgres.stop, True)
