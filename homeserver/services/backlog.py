@@ -77,11 +77,12 @@ class Held(NamedTuple):
 class Gate:
     """A session that catches up: what it is to be given, in this order, parts of its mailbox and what came live.
 
-    ``given`` are ids that came live and were met in the mailbox too.
+    ``given`` are ids that came live and were met in the mailbox too, ``bytes`` is the size of what is held.
     """
 
     parts: deque[Stretch | Held]
     given: set[int] = field(default_factory=set)
+    bytes: int = 0
 
     @property
     def reached(self) -> int:

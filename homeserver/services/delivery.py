@@ -37,7 +37,8 @@ BURST_BYTES: Final = 65_536
 """So much of what waited is given without looking whether there is room for more."""
 ROOM_SECONDS: Final = 60.0
 MAX_HELD: Final = 10_000
-"""Live messages that a session may have behind its gate."""
+MAX_HELD_BYTES: Final = 16 * 1024 * 1024
+"""Live messages that a session may have behind its gate, and their size."""
 _DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the module is not
 
 
@@ -213,7 +214,8 @@ class Delivery:
             gate = self._gates.get(session)
             if gate is not None:
                 gate.parts.append(Held(stored, relation, late))
-                if len(gate.parts) > MAX_HELD:
+                gate.bytes += len(stored.message.payload)
+                if len(gate.parts) > MAX_HELD or gate.bytes > MAX_HELD_BYTES:
                     session.disconnect("policy-violation", "Too much came before what waited was acknowledged")
                 return
         session.deliver(stored, relation, late)
@@ -275,6 +277,7 @@ class Delivery:
                         gate.parts.popleft()
                     continue
                 gate.parts.popleft()
+                gate.bytes -= len(part.stored.message.payload)
                 if part.stored.id not in gate.given:
                     session.deliver(*part)
         except Exception:

@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -115,37 +115,33 @@ async def open_database(
     if section.url:
         # Imported when it is needed: asyncpg and SQLAlchemy's half for it are a tenth of the time of a start.
         opened = import_module("homeserver.storage.postgresql").open_postgresql
+    elif not owner:
+        opened = import_module("homeserver.storage.beside").open_beside
     async with opened(section, owner, stride, crash_point) as database:
         yield database
 
 
 @asynccontextmanager
 async def _open_sqlite(
-    section: StorageSection, owner: bool, stride: int, crash_point: CrashPoint
+    section: StorageSection, _owner: bool, stride: int, crash_point: CrashPoint
 ) -> AsyncIterator[Database]:
     engines.create_private(section.path)
     async with AsyncExitStack() as stack:
-        stack.enter_context(owner_lock.held(section.path) if owner else nullcontext())
+        stack.enter_context(owner_lock.held(section.path))
         engine = engines.sqlite_engine(section.path, section.synchronous, read_only=False)
         writer = SqlThreads(engine, 1, "writer")
         stack.push_async_callback(writer.close)
-        if owner:
-            await writer.submit(migrations.upgrade, ())
-        elif not await writer.submit(migrations.is_current, ()):
-            with owner_lock.held(section.path):
-                await writer.submit(migrations.upgrade, ())
+        await writer.submit(migrations.upgrade, ())
         readers = SqlThreads(
             engines.sqlite_engine(section.path, section.synchronous, read_only=True), section.readers, "reader"
         )
         stack.push_async_callback(readers.close)
         turns = Turns()
-        commit = None
-        if owner:
-            await writer.submit(log_index.ensure_state, ())
-            last: int = await writer.submit(log_index.last_id, ())
-            while not await writer.submit(log_index.fill_rest, ()):
-                pass
-            committer = ThreadCommitter(engine, BatchWriter.of_server(schema.metadata, crash_point, stride))
-            commit = GroupCommit(committer, turns, Tail(last), crash_point, last_id=last)
-            stack.push_async_callback(commit.close)
+        await writer.submit(log_index.ensure_state, ())
+        last: int = await writer.submit(log_index.last_id, ())
+        while not await writer.submit(log_index.fill_rest, ()):
+            pass
+        committer = ThreadCommitter(engine, BatchWriter.of_server(schema.metadata, crash_point, stride))
+        commit = GroupCommit(committer, turns, Tail(last), crash_point, last_id=last)
+        stack.push_async_callback(commit.close)
         yield SqliteDatabase(writer, turns, commit, readers)

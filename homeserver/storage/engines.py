@@ -22,11 +22,12 @@ def sqlite_engine(path: Path, synchronous: str, read_only: bool) -> Engine:
     """A sync engine; every user keeps its own connection. Writers begin IMMEDIATE, readers DEFERRED."""
     url = make_url("sqlite+pysqlite://").set(database=str(path))
     engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False, "cached_statements": 512})
-    _prepare(engine, synchronous, read_only)
+    prepare(engine, synchronous, read_only)
     return engine
 
 
-def _prepare(engine: Engine, synchronous: str, read_only: bool) -> None:
+def prepare(engine: Engine, synchronous: str, read_only: bool) -> None:
+    """Set every connection of an engine up, and begin its transactions by hand."""
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")

@@ -115,6 +115,10 @@ async def test_s83_who_never_acknowledges_is_ended_and_loses_nothing(make_node: 
     async with client(node, "bob") as bob, client(node, "ann") as ann:
         await bob.enable()
         await bob.send("<presence/>")
+        # what waits before is given at the client's own pace; this is about what comes after
+        await bob.request("get", f"<ping xmlns='{ns.PING}'/>", node.domain)
+        await bob.send(f"<message to='bob@{node.domain}' type='headline'><body>first</body></message>")
+        await bob.expect(lambda e: e.findtext(f"{{{ns.CLIENT}}}body") == "first")
         for number in range(150):
             await ann.send(f"<message to='bob@{node.domain}' type='chat' id='{number}'><body>{number}</body></message>")
         async with asyncio.timeout(30):
@@ -160,3 +164,23 @@ async def test_s83_the_bound_holds_in_bytes_and_for_sessions_that_sleep(make_nod
         await again.send("<presence/>")
         found = [await again.expect(lambda e: e.tag == f"{{{ns.CLIENT}}}message") for _ in range(10)]
     assert [message.get("id") for message in found] == [str(number) for number in range(10)]
+
+
+async def test_s83_what_comes_while_a_client_catches_up_is_bounded(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"], extra={"limits": {"resume_stanzas": 100}})
+    await node.start()
+    message = "<message to='bob@{}' type='chat' id='{}'><body>{}</body></message>"
+    async with client(node, "ann") as ann, client(node, "bob") as bob:
+        await ann.enable()
+        for number in range(70):
+            await ann.send(message.format(node.domain, number, "x"))
+        while await ann.handled() < 70:
+            pass
+        # it is given half of what may be unacknowledged, and then nothing until it acknowledges
+        await bob.enable()
+        await bob.send("<presence/>")
+        await bob.expect(lambda e: e.get("id") == "40")
+        for number in range(100):
+            await ann.send(message.format(node.domain, f"big{number}", "z" * 200_000))
+        async with asyncio.timeout(40):
+            assert await bob.expect_end() == "policy-violation"

@@ -140,8 +140,11 @@ class Slix:
         await self.until(lambda: self.xmpp.transport is None)
 
     async def settled(self) -> None:
-        """The server has handled, and stored, all that was sent before: it has answered an IQ behind it."""
+        """The server has handled all that was sent before; with stream management it has also stored it."""
         await self.plugin(199).send_ping(slixmpp.JID(self._endpoint.domain), timeout=PATIENCE)
+        if "xep_0198" in self.xmpp.plugin and self.plugin(198).enabled_out:
+            self.plugin(198).request_ack()
+            await self.until(lambda: not self.plugin(198).unacked_queue, "acknowledgement")
 
     async def history(self, peer: str | None = None, **bounds: Any) -> list[Any]:
         """The results of an archive query, oldest first (XEP-0313)."""

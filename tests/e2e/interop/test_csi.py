@@ -143,6 +143,7 @@ async def test_what_was_held_when_the_server_was_killed_comes_with_the_resumptio
     async with client(node, "bob") as bob, client(node, "ann") as ann:
         await befriended(ann, bob)
         await ann.enable()
+        await bob.enable()
         await tell(bob, ann, "<body>one</body>")
         assert short(await ann.recv_stanza()) == "one"
         await ann.acknowledge()
@@ -153,7 +154,7 @@ async def test_what_was_held_when_the_server_was_killed_comes_with_the_resumptio
         assert [short(await ann.recv_stanza()) for _ in range(2)] == ["displayed m1", "two"]
         await tell(bob, ann, marker(2))
         await tell(bob, ann, marker(3))
-        await pinged(bob)
+        assert await bob.handled() == 5  # they are stored
         await node.kill9()
         await node.start()
         again = await resumed(node, ann.sm_id, ann.received)

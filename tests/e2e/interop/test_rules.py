@@ -69,6 +69,9 @@ async def test_what_waits_and_what_does_not(one: ParleyServer, two: ParleyServer
         for kind in ("headline", "normal", "chat"):
             gus.say("hal@two.example", kind, kind)
         await gus.settled()
+        async with device(two, "hal", "watch", presence=False) as watch:
+            while len(await watch.texts()) < 2:
+                await watch.settled()
         async with device(two, "hal") as hal:
             await hal.said("normal", "chat")
 

@@ -147,6 +147,9 @@ async def test_a_message_waits_and_comes_once(one: ParleyServer, two: ParleyServ
         kim.say("leo@two.example", "while you were away")
         kim.say("leo@two.example", "and again")
         await kim.settled()
+        async with device(two, "leo", "watch", presence=False) as watch:
+            while len(await watch.texts()) < 2:
+                await watch.settled()
         async with device(two, "leo", "a") as leo:
             await leo.said("while you were away", "and again")
             assert all(message["delay"]["stamp"] for message in leo.messages)
