@@ -44,13 +44,16 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(_is_public(one) for one in (address, *_embedded(address)))
-
-
-def _is_public(address: Address) -> bool:
-    if any(address.version == network.version and address in network for network in _REFUSED):
+    if _is_refused(address):
         return False
-    return address.is_global and not address.is_multicast
+    # What Python's releases say of the addresses that carry another one differs; what is inside decides.
+    return all(
+        one.is_global and not one.is_multicast and not _is_refused(one) for one in _embedded(address) or [address]
+    )
+
+
+def _is_refused(address: Address) -> bool:
+    return any(address.version == network.version and address in network for network in _REFUSED)
 
 
 def _embedded(address: Address) -> list[Address]:

@@ -93,7 +93,7 @@ class Slix:
             async with asyncio.timeout(PATIENCE):
                 await self._started
         except BaseException:
-            self.xmpp.abort()
+            self.cut()
             raise
         return self
 
@@ -138,6 +138,12 @@ class Slix:
     async def cut_off(self) -> None:
         """Wait until the connection is gone."""
         await self.until(lambda: self.xmpp.transport is None)
+
+    def cut(self) -> None:
+        """Close the connection at once, if slixmpp has not done so itself."""
+        transport = self.xmpp.transport
+        if transport is not None and not transport.is_closing():
+            transport.abort()
 
     async def settled(self) -> None:
         """The server has handled all that was sent before; with stream management it has also stored it."""

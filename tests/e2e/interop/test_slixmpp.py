@@ -36,7 +36,7 @@ async def test_a_wrong_password_is_refused(one: ParleyServer) -> None:
     with pytest.raises(LoginRefused):
         async with client:
             pass
-    client.xmpp.abort()
+    client.cut()
 
 
 async def test_both_ways_over_two_domains(one: ParleyServer, two: ParleyServer) -> None:
