@@ -22,6 +22,71 @@ def test_every_table_has_one_owner_that_exists() -> None:
         importlib.import_module(owner)
 
 
+ON_BEHALF = {
+    # One statement per table and commit, for their owners.
+    "homeserver.storage.batch": {"log", "mailbox", "outbox", "stream", "commit_mark"},
+    # The smallest write there is, to learn whether the store takes any.
+    "homeserver.storage.health": {"commit_mark"},
+}
+"""Tables that a module may write without owning them."""
+
+
+def written_tables(source: str) -> set[str]:
+    """The tables that a module of the storage layer inserts into, updates or deletes from."""
+    tree = ast.parse(source)
+    names = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "homeserver.storage.schema"
+        for alias in node.names
+    }
+
+    def table(node: ast.expr) -> str | None:
+        if isinstance(node, ast.Name):
+            return names.get(node.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "schema":
+            return node.attr
+        return None
+
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        verb = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if verb not in ("insert", "update", "delete", "upsert"):
+            continue
+        of = table(node.func.value) if isinstance(node.func, ast.Attribute) else None
+        found |= {name for name in (of, *map(table, node.args)) if name is not None}
+    return found
+
+
+def strangers(module: str, source: str) -> set[str]:
+    """Tables that ``module`` writes and does not own."""
+    from homeserver.storage import schema
+
+    written = written_tables(source) - ON_BEHALF.get(module, set())
+    return {name for name in written if schema.metadata.tables[name].info["owner"] != module}
+
+
+def test_a_table_is_written_by_its_owner_only() -> None:
+    found = {
+        path.stem: strange
+        for path in sorted((ROOT / "homeserver/storage").glob("*.py"))
+        if (strange := strangers(f"homeserver.storage.{path.stem}", path.read_text()))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["insert(contact)", "update(contact).values(name='x')", "contact.delete()", "dialect.upsert(conn, contact)"],
+)
+def test_a_planted_writer_is_found(line: str) -> None:
+    source = f"from homeserver.storage import dialect, schema\nfrom homeserver.storage.schema import contact\n{line}\n"
+    assert strangers("homeserver.storage.accounts", source) == {"contact"}
+    assert strangers("homeserver.storage.contacts", source) == set()
+
+
 def test_namespaces_are_spelled_in_one_place() -> None:
     found = []
     for path in SOURCES:

@@ -1,10 +1,13 @@
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
+
+from config import schema
 from config.describe import EXAMPLE, REFERENCE, example_file, main, reference_page
 from config.load import read_settings
-from config.settings import Settings
+from config.settings import LimitSettings, Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -13,6 +16,19 @@ def test_the_example_file_and_the_page_are_fresh() -> None:
     hint = "stale: run `python -m config.describe`"
     assert (ROOT / EXAMPLE).read_text() == example_file(), hint
     assert (ROOT / REFERENCE).read_text() == reference_page(), hint
+
+
+def test_a_setting_that_changed_makes_the_files_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = reference_page()
+    schema.keys_of.cache_clear()
+    declared = next(found for found in fields(LimitSettings) if found.name == "stanza_bytes")
+    about = declared.metadata["about"]
+    monkeypatch.setattr(declared, "metadata", {"about": replace(about, sentence="Another sentence.")})
+    try:
+        assert reference_page() != before
+        assert (ROOT / REFERENCE).read_text() != reference_page()
+    finally:
+        schema.keys_of.cache_clear()
 
 
 def test_the_example_file_is_the_defaults() -> None:
