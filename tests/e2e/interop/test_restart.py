@@ -13,6 +13,7 @@ async def test_a_session_resumed_after_kill_9_shows_what_it_showed(make_node: Ma
             await phone.befriend(other)
             phone.xmpp.send_presence(pshow="away", pstatus="on the train", ppriority=-1)
             await other.sees(phone.jid, "away")
+            await phone.settled()  # what was not acknowledged need not outlive the server
         await node.kill9()
         await phone.cut_off()
         await node.start()
