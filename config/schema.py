@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from config import units
-from config.settings import About
+from config.declare import About
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "size": units.parse_size,

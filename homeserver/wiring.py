@@ -1,7 +1,7 @@
 """Builds classes from the types of their fields.
 
 Used for features and endpoints, of which there are many with few needs each. Everything else is built by hand in
-``homeserver/app.py``. There is no lookup after the start: a missing or doubled type stops it.
+``homeserver/app/server.py``. There is no lookup after the start: a missing or doubled type stops it.
 """
 
 from collections.abc import Iterable

@@ -48,6 +48,8 @@ KINDS: Final[dict[type[errors.DomainError], Kind]] = {
     errors.ResourceConstraint: Kind(503, "resource-constraint", "The server cannot do this now"),
     errors.StorageFull: Kind(507, "storage-full", "The server has no room left"),
     errors.ServiceUnavailable: Kind(404, "recipient-unavailable", "There is no such recipient, or it takes nothing"),
+    errors.UnexpectedRequest: Kind(409, "unexpected-request", "What this builds on has not happened"),
+    errors.Blocked: Kind(403, "blocked", "You block this address"),
     errors.RegistrationClosed: Kind(403, "registration-closed", "Accounts are not made this way here"),
     errors.AccountDisabled: Kind(403, "account-disabled", "The account may not log in"),
     errors.RemoteServerNotFound: Kind(404, "remote-server-not-found", "The other server cannot be reached"),

@@ -21,7 +21,7 @@ def serve(config: Path) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads configuration and certificates again."""
     pause_collector()
     from federation.http.own_keys import KeyFileExposed
-    from homeserver.app import build
+    from homeserver.app.server import build
 
     settings = settings_or_exit(config)
     set_up_logging(settings.log)

@@ -4,13 +4,20 @@ Each face has one table from these classes to its wire: stanza errors in ``homes
 ``client_api/http/errors.py``. A test walks all subclasses and demands both.
 """
 
+from homeserver.protocol.xml import Element
+
 
 class DomainError(Exception):
-    """A rule said no. ``text`` is for the person asking and tells nothing they may not know."""
+    """A rule said no. ``text`` is for the person asking and tells nothing they may not know.
 
-    def __init__(self, text: str = "") -> None:
+    ``application`` is the element that a specification adds to its stanza error (RFC 6120 s8.3.4), such as
+    ``<closed-node/>``.
+    """
+
+    def __init__(self, text: str = "", application: Element | None = None) -> None:
         super().__init__(text)
         self.text = text
+        self.application = application
 
 
 class BadRequest(DomainError):
@@ -48,8 +55,8 @@ class Conflict(DomainError):
 class RateLimited(DomainError):
     """Too often. ``retry_after`` is in seconds."""
 
-    def __init__(self, text: str = "", retry_after: float = 1.0) -> None:
-        super().__init__(text)
+    def __init__(self, text: str = "", retry_after: float = 1.0, application: Element | None = None) -> None:
+        super().__init__(text, application)
         self.retry_after = retry_after
 
 
@@ -67,6 +74,14 @@ class StorageFull(ResourceConstraint):
 
 class ServiceUnavailable(DomainError):
     """No such account or service, or it does not take this (RFC 6121 s8.5 demands one answer for both)."""
+
+
+class UnexpectedRequest(DomainError):
+    """Understood, but not now: what it builds on has not happened (XEP-0060 s6.2.3.2: not subscribed)."""
+
+
+class Blocked(DomainError):
+    """The asker itself blocks the addressee (XEP-0191 s3.2)."""
 
 
 class RegistrationClosed(DomainError):

@@ -27,6 +27,8 @@ from homeserver.storage.faults import is_full
 
 Then = Callable[[Stored | None, BaseException | None], None]
 """Told once: the stored message, or why it was not stored."""
+Observer = Callable[[Stored, Account | None, Account | None], None]
+"""Told of every message when it is durable (or passed by, with the id 0): its local sender and recipient, where local."""
 
 STORED: Final = ARCHIVE | KEEP
 _GROUPCHAT: Final = Kind.GROUPCHAT
@@ -34,7 +36,10 @@ _DELETED: Final = AccountState.DELETED
 
 
 class Messaging:
-    """Takes messages from local senders and from peers, and answers for them."""
+    """Takes messages from local senders and from peers, and answers for them.
+
+    ``on_stored`` is called for each after its commit, before its sessions are given it.
+    """
 
     def __init__(
         self, router: Router, accounts: Accounts, mailboxes: Mailboxes, delivery: Delivery, outbox: Outbox
@@ -45,6 +50,8 @@ class Messaging:
         self._mailboxes = mailboxes
         self._delivery = delivery
         self._outbox = outbox
+        self._attached = router.attached
+        self.on_stored: list[Observer] = []
 
     def knows(self, to: JID) -> bool:
         """Whether `submit` to this address needs no look-up first; otherwise await `prepare`."""
@@ -60,11 +67,17 @@ class Messaging:
         Returns the message with its place, not yet durable; None for one that was sent before.
         Raises a `DomainError` where the message is refused; then nothing was stored and ``then`` is not called.
         """
-        if message.to.domain in self._domains:
+        to = message.to
+        if to.local and to.domain in self._domains:
             recipient = self._recipient(message)
             if self._mailboxes.resent(message, then):
                 return None
             return self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
+        if to.domain in self._attached:
+            self._attached[to.domain].submit(sender, source, message, then)
+            return None
+        if to.domain in self._domains:
+            raise ServiceUnavailable
         if not self._federates:
             raise RemoteServerNotFound("This server exchanges no messages with other domains")
         if message.treatment & DURABLE:
@@ -105,6 +118,10 @@ class Messaging:
 
         Raises a `DomainError` where it is refused; then nothing was stored and ``then`` is not called.
         """
+        to = message.to
+        if to.domain in self._attached and not (to.local and to.domain in self._domains):
+            self._attached[to.domain].submit(None, message.sender, message, then)
+            return
         recipient = self._recipient(message)
         self._store(message, None, recipient, _Accepted(self, None, message.sender, recipient, then))
 
@@ -127,6 +144,8 @@ class Messaging:
 
     def accepted(self, stored: Stored, sender: Account | None, source: JID, recipient: Account | None) -> None:
         """The message is durable: give it to the sessions of both sides."""
+        for observer in self.on_stored:
+            observer(stored, sender, recipient)
         if recipient is not None:
             self._delivery.received(stored, recipient)
         if sender is not None and (recipient is None or recipient.id != sender.id):

@@ -61,7 +61,11 @@ class Presence:
     """Presence of local accounts and for local accounts.
 
     ``on_initial`` is called with a session that from now on takes messages: it became available with a priority of 0
-    or more, or raised it from below 0.
+    or more, or raised it from below 0. ``on_shown`` is called with a session whose presence was broadcast, and whether
+    it was the first; ``on_gone`` with one that became unavailable. ``on_contact`` is called with a local account and the
+    available or unavailable presence that somebody elsewhere showed it. ``decorate`` may give the element of a
+    presence that goes out another content; what it needs it has loaded in ``prepare``, which a session's first presence
+    waits for.
     """
 
     def __init__(
@@ -75,6 +79,11 @@ class Presence:
         self._live: dict[Session, _Live] = {}
         self._asked_again: set[str] = set()
         self.on_initial: list[Callable[[Session], None]] = []
+        self.on_shown: list[Callable[[Session, bool], None]] = []
+        self.on_gone: list[Callable[[Session], None]] = []
+        self.on_contact: list[Callable[[Account, Stanza], None]] = []
+        self.prepare: Callable[[Account], Awaitable[None] | None] = lambda _account: None
+        self.decorate: Callable[[Session, Element], Element] = lambda _session, element: element
         contacts.on_granted.append(self._granted)
         contacts.on_revoked.append(self._revoked)
         sessions.on_ended.append(self._ended)
@@ -90,13 +99,25 @@ class Presence:
             priority = priority_of(stanza.element)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        shown = Broadcast(stanza.element, session.jid)
+        loading = self.prepare(session.account)
+        if loading is not None:
+            return self._available_later(session, stanza, priority, loading)
+        return self._available(session, stanza, priority)
+
+    def _available(self, session: Session, stanza: Stanza, priority: int) -> Awaitable[None] | None:
+        shown = Broadcast(self.decorate(session, stanza.element), session.jid)
         session.presence = shown
         session.priority = priority
         roster = self._contacts.held(session.jid.bare)
         if roster is None:
             return self._announce_later(session, shown)
         return self._announce(session, shown, roster)
+
+    async def _available_later(self, session: Session, stanza: Stanza, priority: int, loading: Awaitable[None]) -> None:
+        await loading
+        waiting = self._available(session, stanza, priority)
+        if waiting is not None:
+            await waiting
 
     def unavailable(self, session: Session, stanza: Stanza | None) -> None:
         """A session became unavailable, saying so with ``stanza``, or without a word (RFC 6121 s4.5.2).
@@ -110,6 +131,8 @@ class Presence:
         session.priority = None
         if live is None:
             return
+        for listener in self.on_gone:
+            listener(session)
         leaving = Element(PRESENCE, {"type": UNAVAILABLE}) if stanza is None else stanza.element
         gone = Broadcast(leaving, session.jid)
         if live.roster is not None:
@@ -144,7 +167,7 @@ class Presence:
 
     # --- for a local account ----------------------------------------------------------------------------------------
 
-    def received(self, stanza: Stanza) -> None:
+    def received(self, account: Account, stanza: Stanza) -> None:
         """Available or unavailable presence, or a presence error, for a local address (RFC 6121 s8.5.2.1.2, s8.5.3).
 
         An error to the bare JID answers a subscription stanza (RFC 6121 s3.1.2).
@@ -153,6 +176,9 @@ class Presence:
         if to is None:
             return
         parting = stanza.type != ""
+        if stanza.type != "error":
+            for listener in self.on_contact:
+                listener(account, stanza)
         if to.resource:
             session = self._sessions.find(to)
             if session is not None:
@@ -253,6 +279,8 @@ class Presence:
         if live.takes_messages and not took_messages:
             for listener in self.on_initial:
                 listener(session)
+        for shown_to in self.on_shown:
+            shown_to(session, is_new)
         return self._contacts.deliver_requests(session) if is_new and roster.asking() else None
 
     async def _announce_later(self, session: Session, shown: Broadcast) -> None:

@@ -6,8 +6,10 @@ presence, IQ, replies and errors.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
+from homeserver.domain.accounts import Account
+from homeserver.domain.messages import Message, Stored
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import Stanza, StanzaError, error_reply
 from homeserver.services.outbox import Outbox
@@ -16,8 +18,31 @@ DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "
 """Presence that changes what is stored on the other side; it must arrive."""
 
 
+class Attached(Protocol):
+    """A service or a component that answers for a whole domain, or for a domain's own address."""
+
+    def route(self, stanza: Stanza) -> None:
+        """Take an IQ, a presence, or a message that is not stored. Never raises."""
+
+    def submit(
+        self,
+        sender: Account | None,
+        source: JID,
+        message: Message,
+        then: Callable[[Stored | None, BaseException | None], None],
+    ) -> None:
+        """Take a message of a local sender (its account), or of anyone else (None).
+
+        ``then`` is called once, when the message is durable or handed over. Raises a `DomainError` where it is refused;
+        then ``then`` is not called.
+        """
+
+
 class Router:
     """Knows which domains are served here.
+
+    ``attached`` are services and components by domain; ``attach`` adds one. A domain of ours may be among them: what is
+    attached there takes messages to the domain's own address.
 
     ``federates`` is whether other domains are reached at all; what is for them is refused or dropped otherwise.
     ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
@@ -28,6 +53,7 @@ class Router:
         self._outbox = outbox
         self.federates = federates
         self.on_local: Callable[[Stanza], None] | None = None
+        self.attached: dict[str, Attached] = {}
 
     @property
     def domains(self) -> frozenset[str]:
@@ -36,6 +62,20 @@ class Router:
     def is_local(self, domain: str) -> bool:
         """Whether accounts of this domain live here."""
         return domain in self._domains
+
+    def attach(self, domain: str, service: Attached) -> None:
+        """Give everything for a domain to a service. Raises ValueError where the domain is taken."""
+        if domain in self.attached:
+            raise ValueError(f"{domain} is taken by another service")
+        self.attached[domain] = service
+
+    def detach(self, domain: str) -> None:
+        """Take a service out; its domain is unknown from then on."""
+        self.attached.pop(domain, None)
+
+    def is_served(self, domain: str) -> bool:
+        """Whether this server answers for a domain: accounts live there, or a service is attached."""
+        return domain in self._domains or domain in self.attached
 
     def is_own(self, jid: JID) -> bool:
         """Whether an address is one of our domains itself."""
@@ -49,7 +89,9 @@ class Router:
         if to.domain in self._domains:
             if self.on_local is not None:
                 self.on_local(stanza)
-        elif stanza.sender.domain in self._domains:
+        elif to.domain in self.attached:
+            self.attached[to.domain].route(stanza)
+        elif self.is_served(stanza.sender.domain):
             self._route_remote(stanza, to)
 
     def _route_remote(self, stanza: Stanza, to: JID) -> None:

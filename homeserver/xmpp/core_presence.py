@@ -52,7 +52,7 @@ class CorePresence:
     def receive(self, account: Account, stanza: Stanza) -> None:
         """Presence of a contact, for the account's sessions (s4.2.3, s4.4.3, s4.5.3)."""
         if account.state is not AccountState.DELETED:
-            self.presence.received(stanza)
+            self.presence.received(account, stanza)
 
     @on_presence(SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, outbound=False)
     def managed(self, account: Account, stanza: Stanza) -> Awaitable[None] | None:

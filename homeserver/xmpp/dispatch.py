@@ -13,19 +13,20 @@ import structlog
 
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import BadRequest, DomainError, ServiceUnavailable, StorageFull
-from homeserver.domain.messages import Stored
+from homeserver.domain.messages import Message, Stored
 from homeserver.domain.sessions import Session
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import LANG, Stanza, StanzaError, error_reply, result
 from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Accounts, Unknown
+from homeserver.services.enquiries import Enquiries
 from homeserver.services.messaging import Messaging
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage.faults import is_full
 from homeserver.xmpp.core_message import Reader, StartTag, start_tag
 from homeserver.xmpp.errors import stanza_error
-from homeserver.xmpp.feature import Addressee, Handlers, IqKey, IqRequest
+from homeserver.xmpp.feature import SERVICES, Addressee, Handlers, IqKey, IqRequest
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,13 @@ class Dispatcher:
     """Gives every stanza to the one place that handles it."""
 
     def __init__(
-        self, handlers: Handlers, accounts: Accounts, sessions: Sessions, router: Router, messaging: Messaging
+        self,
+        handlers: Handlers,
+        accounts: Accounts,
+        sessions: Sessions,
+        router: Router,
+        messaging: Messaging,
+        enquiries: Enquiries,
     ) -> None:
         self._iq = handlers.iq
         self._presence = handlers.presence
@@ -48,9 +55,23 @@ class Dispatcher:
         self._sessions = sessions
         self._router = router
         self._messaging = messaging
+        self._enquiries = enquiries
         self._reader = Reader(router.domains)
         self._background: set[asyncio.Task[None]] = set()
         router.on_local = self.local
+
+    def serve(self, domain: str, addressee: Addressee) -> None:
+        """Answer IQs to a service of its own domain by the handlers marked with ``addressee``."""
+        self._router.attach(domain, _Service(self, addressee))
+
+    def service_iq(self, stanza: Stanza, addressee: Addressee) -> Awaitable[None] | None:
+        """Take an IQ for a service."""
+        if not self._well_formed(stanza):
+            return None
+        if stanza.to is not None and not stanza.to.local and not stanza.to.resource:
+            return self._handle(stanza, None, None, addressee, None)
+        self._refuse(stanza, ServiceUnavailable())
+        return None
 
     # --- from a local session -------------------------------------------------------------------------------------
 
@@ -110,7 +131,10 @@ class Dispatcher:
 
     def local(self, stanza: Stanza) -> None:
         """Deliver a stanza to a local address; what has to wait goes on in the background."""
-        waiting = self.inbound(stanza)
+        self.background(stanza, self.inbound(stanza))
+
+    def background(self, stanza: Stanza, waiting: Awaitable[None] | None) -> None:
+        """Let the rest of a stanza's handling go on without anybody waiting for it."""
         if waiting is None:
             return
         if len(self._background) >= MAX_BACKGROUND:
@@ -217,10 +241,11 @@ class Dispatcher:
         respond: Callable[[bytes], None] | None,
     ) -> Awaitable[None] | None:
         if stanza.type not in _REQUESTS:
-            return None  # an answer to something this server did not ask
+            self._enquiries.answered(stanza)  # or it is an answer to something this server did not ask
+            return None
         payload = stanza.element[0]
         handler = self._iq.get(IqKey(stanza.type, payload.tag, addressee))
-        if handler is None or (account is None and addressee is not Addressee.DOMAIN):
+        if handler is None or (account is None and addressee not in SERVICES):
             self._refuse(stanza, ServiceUnavailable())
             return None
         request = IqRequest(stanza, payload, stanza.sender, session, account, addressee, respond)
@@ -275,6 +300,21 @@ class Dispatcher:
                 session.send(reply)
         else:
             self._router.route(reply)
+
+
+class _Service:
+    """What is attached to the domain of a service: it answers IQs and takes nothing else."""
+
+    def __init__(self, dispatcher: Dispatcher, addressee: Addressee) -> None:
+        self._dispatcher = dispatcher
+        self._addressee = addressee
+
+    def route(self, stanza: Stanza) -> None:
+        if stanza.name == "iq":
+            self._dispatcher.background(stanza, self._dispatcher.service_iq(stanza, self._addressee))
+
+    def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
+        raise ServiceUnavailable
 
 
 def _existing(account: Account | None) -> Account | None:

@@ -19,6 +19,8 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
     domain.ResourceConstraint: ("resource-constraint", None),
     domain.StorageFull: ("resource-constraint", None),
     domain.ServiceUnavailable: ("service-unavailable", None),
+    domain.UnexpectedRequest: ("unexpected-request", ErrorType.CANCEL),
+    domain.Blocked: ("not-acceptable", ErrorType.CANCEL),
     domain.RegistrationClosed: ("not-allowed", None),
     domain.AccountDisabled: ("not-authorized", None),
     domain.RemoteServerNotFound: ("remote-server-not-found", None),
@@ -30,4 +32,4 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
 def stanza_error(refusal: domain.DomainError) -> StanzaError:
     """How a refusal is said in XMPP."""
     condition, kind = CONDITIONS[type(refusal)]
-    return StanzaError(condition, kind, refusal.text)
+    return StanzaError(condition, kind, refusal.text, refusal.application)

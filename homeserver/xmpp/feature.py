@@ -29,8 +29,12 @@ class Addressee(Enum):
     ACCOUNT = "another account here"
     DOMAIN = "a domain served here"
     SESSION = "a session here"
+    UPLOAD = "the upload service of a domain"
+    PUBSUB = "the publish-subscribe service of a domain"
 
 
+SERVICES: Final = (Addressee.DOMAIN, Addressee.UPLOAD, Addressee.PUBSUB)
+"""Those that are no account's."""
 EVERYONE: Final = (Addressee.OWN_ACCOUNT, Addressee.ACCOUNT, Addressee.DOMAIN)
 
 
@@ -39,7 +43,7 @@ class IqRequest:
     """An IQ of type get or set that this server answers (RFC 6120 s8.2.3).
 
     ``session`` is None and ``respond`` unusable where the asker is remote. ``account`` is the addressed account: the
-    asker's own for OWN_ACCOUNT, None for DOMAIN. ``respond`` writes a ready-made stanza to the asker before the reply.
+    asker's own for OWN_ACCOUNT, None for DOMAIN and the services. ``respond`` writes a ready-made stanza to the asker before the reply.
     """
 
     stanza: Stanza

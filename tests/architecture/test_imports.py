@@ -24,7 +24,7 @@ NOT_AT_START = {
 STARTED = """
 import asyncio, sys
 from pathlib import Path
-import homeserver.cli.serve, homeserver.app
+import homeserver.cli.serve, homeserver.app.server
 from homeserver.storage.database import open_database
 from tests.storage.conftest import Section
 

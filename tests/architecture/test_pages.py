@@ -44,6 +44,6 @@ def test_what_pages_mention_exists() -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("text", ["`services/nowhere.py`", "`homeserver/app.py: Nothing`"])
+@pytest.mark.parametrize("text", ["`services/nowhere.py`", "`homeserver/app/server.py: Nothing`"])
 def test_a_planted_mention_is_found(text: str) -> None:
     assert faults(text, tracked())

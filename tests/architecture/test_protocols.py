@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from homeserver.app import FEATURES
+from homeserver.app.xmpp import FEATURES
 from homeserver.protocol import namespaces as ns
 from homeserver.xmpp import protocols
 from homeserver.xmpp.documents import TITLES

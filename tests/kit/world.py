@@ -14,6 +14,7 @@ from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
 from homeserver.services.contacts import Contacts
+from homeserver.services.enquiries import Enquiries
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
 from homeserver.services.router import Router
@@ -160,7 +161,7 @@ async def world(
         features = wiring.build(FEATURES, parts)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None))
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
         try:
             yield World(
                 database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features

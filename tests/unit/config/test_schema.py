@@ -1,7 +1,8 @@
 import pytest
 
+from config.declare import setting
 from config.schema import keys_of, show_found, write_value
-from config.settings import Settings, setting
+from config.settings import Settings
 
 
 def test_every_default_reads_back_from_its_written_form() -> None:

@@ -1,0 +1,93 @@
+"""The HTTPS side: the JSON API, its live sockets, and XMPP over WebSocket."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from client_api.http.app import Hosts, HttpServer, build_http
+from client_api.http.auth import Auth
+from client_api.http.endpoint import Gate
+from client_api.http.live import LiveServices
+from client_api.http.messages import Messages
+from client_api.http.presence import PresenceEndpoints
+from client_api.http.seeds import Seeds
+from client_api.http.socket import Live, SocketBounds
+from client_api.xmpp.connection import Connection, Wire
+from client_api.xmpp.face import XmppFace
+from client_api.xmpp.tcp import is_loopback
+from client_api.xmpp.websocket import WebSocketFace
+from config.settings import Settings
+from homeserver.app.rules import Rules
+from homeserver.protocol.framing import WebSocketFraming
+from homeserver.protocol.xml_input import XmlLimits
+from homeserver.services.client_messages import ClientMessages
+from homeserver.xmpp.core_message import Reader
+
+
+def build_json(
+    settings: Settings,
+    rules: Rules,
+    client_messages: ClientMessages,
+    face: XmppFace,
+    routes: list[web.RouteDef],
+    public_url: str,
+) -> HttpServer:
+    """The HTTPS side: the JSON API, its live sockets, XMPP over WebSocket, and the ``routes`` of others."""
+    gate = Gate(rules.tokens, rules.limits, settings.http.request_bytes)
+    messages = Messages(
+        rules.accounts,
+        rules.mailboxes,
+        client_messages,
+        Reader(rules.router.domains),
+        rules.pages,
+        settings.limits.stanza_bytes,
+    )
+    auth = Auth(rules.accounts, rules.tokens, rules.limits)
+    bounds = SocketBounds(
+        origins=frozenset(settings.http.cors_origins),
+        unsent_bytes=settings.limits.unsent_bytes,
+        frame_bytes=settings.limits.stanza_bytes,
+    )
+    services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
+    live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
+    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
+    cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
+    websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
+    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
+    hosts = Hosts(host_names(settings, public_url))
+    app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
+    server = HttpServer(app, ending=[live.close_all])
+    rules.metrics.read_from(
+        "connections",
+        lambda: {"xmpp": len(face) - websocket.open, "websocket": websocket.open, "http": len(server)},
+    )
+    rules.metrics.read_from("http_requests", lambda: server.traffic.statuses.counts)
+    rules.metrics.read_from("http_seconds", lambda: server.traffic.seconds)
+    return server
+
+
+def websocket_connect(face: XmppFace, cleartext: bool) -> Any:
+    """Makes connections of WebSockets; without TLS only where the listener is a cleartext one."""
+
+    def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None) -> Connection:
+        options = face.options(cleartext_ok=cleartext, starttls=False)
+        return face.connect(wire, address, bindings, WebSocketFraming(XmlLimits()), options)
+
+    return connect
+
+
+def websocket_url(public_url: str) -> str:
+    """Where XMPP over WebSocket is served."""
+    return "ws" + public_url.removeprefix("http") + "/xmpp-websocket"
+
+
+def host_names(settings: Settings, public_url: str) -> frozenset[str]:
+    """Host headers that are served."""
+    names = {*settings.domains, *settings.http.trusted_hosts, urlsplit(public_url).hostname or ""}
+    if settings.federation.url:
+        names.add(urlsplit(settings.federation.url).hostname or "")
+    for entry in settings.listen:
+        if entry.kind == "https" and is_loopback(entry.host):
+            names |= {"localhost", "127.0.0.1", "::1"}
+    return frozenset(names)

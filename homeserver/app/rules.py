@@ -1,0 +1,127 @@
+"""The services, each from what stands above it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+from config.settings import Settings
+from federation.arrivals import Returned
+from homeserver.domain.ids import IdSource
+from homeserver.metrics import Metrics
+from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.clock import SystemClock
+from homeserver.services.contacts import Contacts
+from homeserver.services.delivery import Delivery
+from homeserver.services.enquiries import Enquiries
+from homeserver.services.limits import Limits
+from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.messaging import Messaging
+from homeserver.services.outbox import Outbox, Patience
+from homeserver.services.presence import Presence
+from homeserver.services.retention import Pages, Retention
+from homeserver.services.router import Router
+from homeserver.services.sessions import Sessions
+from homeserver.services.streams import Streams
+from homeserver.services.tokens import Tokens
+from homeserver.storage.database import Database, open_database
+
+
+class Rules(NamedTuple):
+    """The services, between the functions of this module only: nothing that is built is given all of them."""
+
+    clock: SystemClock
+    metrics: Metrics
+    database: Database
+    limits: Limits
+    accounts: Accounts
+    tokens: Tokens
+    sessions: Sessions
+    mailboxes: Mailboxes
+    delivery: Delivery
+    outbox: Outbox
+    router: Router
+    enquiries: Enquiries
+    messaging: Messaging
+    contacts: Contacts
+    presence: Presence
+    streams: Streams
+    pages: Pages
+    retention: Retention
+
+
+async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
+    """The services, each from what stands above it."""
+    clock = SystemClock()
+    domains = frozenset(settings.domains)
+    database = await stack.enter_async_context(open_database(settings.storage))
+    ids = IdSource(clock.microseconds, database.commit.last_id)
+    limits = Limits(settings.limits, clock.monotonic)
+    accounts = Accounts(database, settings.accounts, clock, settings.domains)
+    await accounts.start()
+    stack.callback(accounts.close)
+    tokens = Tokens(database, settings.tokens, clock, accounts, public_url)
+    await tokens.start()
+    sessions = Sessions(settings.limits.sessions_per_account)
+    mailboxes = Mailboxes(database, ids, clock)
+    await mailboxes.load()
+    delivery = Delivery(sessions, mailboxes)
+    returned = Returned()
+    federation = settings.federation
+    patience = Patience(federation.queue_lifetime, federation.backoff_min, federation.backoff_max)
+    outbox = Outbox(database, clock, ids.next, returned, patience)
+    await outbox.start()
+    router = Router(domains, outbox, federation.enabled)
+    messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
+    returned.connect(accounts, messaging, router)
+    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    stack.push_async_callback(contacts.settle)
+    presence = Presence(contacts, sessions, router, database, clock)
+    presence.on_initial.append(delivery.arrived)
+    accounts.when_revoked(Evictions(sessions))
+    accounts.when_revoked(contacts.revoked)
+    streams = Streams(database, clock)
+    metrics = Metrics()
+    metrics.read_from("sessions", lambda: len(sessions))
+    metrics.read_from("logins", lambda: limits.logins.counts)
+    metrics.read_from("limited", lambda: limits.limited.counts)
+    metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    commit = database.commit
+    metrics.read_from("messages_stored", lambda: commit.stored)
+    metrics.read_from("commit_seconds", lambda: commit.seconds)
+    metrics.read_from("commit_rows", lambda: commit.rows)
+    metrics.read_from("commits_failed", lambda: commit.failures)
+    return Rules(
+        clock,
+        metrics,
+        database,
+        limits,
+        accounts,
+        tokens,
+        sessions,
+        mailboxes,
+        delivery,
+        outbox,
+        router,
+        Enquiries(router),
+        messaging,
+        contacts,
+        presence,
+        streams,
+        Pages(settings.archive),
+        Retention(mailboxes, clock, settings.archive),
+    )
+
+
+class Evictions:
+    """Ends the sessions of an account that may no longer be used."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def __call__(self, revocation: Revocation) -> None:
+        if revocation.ending is Ending.PASSWORD:
+            return
+        loop = asyncio.get_running_loop()
+        for session in list(self._sessions.of(revocation.account.jid.bare)):
+            # After the step that is under way: who removes its own account still gets the answer (XEP-0077 s3.2).
+            loop.call_soon(session.disconnect, "not-authorized", "The account was disabled or deleted")

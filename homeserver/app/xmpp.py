@@ -1,0 +1,88 @@
+"""The XMPP side: the features, the dispatcher over them, and the face that clients connect to."""
+
+from typing import Any, Final, NamedTuple
+
+from client_api.xmpp.binding import Binding, QueueBounds
+from client_api.xmpp.face import XmppFace
+from client_api.xmpp.negotiation import Negotiation
+from client_api.xmpp.resumption import Resumption
+from client_api.xmpp.stanzas import Stanzas
+from config.settings import Settings
+from homeserver import wiring
+from homeserver.app.rules import Rules
+from homeserver.protocol.features import StreamOptions
+from homeserver.protocol.xml import serialise
+from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp.catalogue import Catalogue
+from homeserver.xmpp.dispatch import Dispatcher
+from homeserver.xmpp.feature import collect
+
+VERSION: Final = "0.1.0"
+FEATURES: Final = (
+    archive.Archive,
+    caps.Caps,
+    carbons.Carbons,
+    core_presence.CorePresence,
+    core_roster.CoreRoster,
+    disco.Disco,
+    offline.Offline,
+    queries.LastActivity,
+    queries.Ping,
+    queries.Time,
+    queries.Version,
+    registration.Registration,
+)
+"""What is built; a feature that is not here is not advertised."""
+
+
+class Xmpp(NamedTuple):
+    """The XMPP side: who handles stanzas, and who brings them."""
+
+    dispatcher: Dispatcher
+    face: XmppFace
+
+
+def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
+    """The features, the dispatcher over them, and the face that clients connect to."""
+    catalogue = Catalogue("Parley")
+    software = queries.Software("Parley", VERSION, rules.clock)
+    features = wiring.build(
+        FEATURES,
+        [
+            rules.accounts,
+            rules.contacts,
+            rules.presence,
+            rules.mailboxes,
+            rules.router,
+            rules.limits,
+            rules.pages,
+            catalogue,
+            software,
+        ],
+    )
+    handlers = collect(features)
+    catalogue.declare(handlers.declarations)
+    dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
+    by_type: dict[type, Any] = {type(feature): feature for feature in features}
+    resumption = Resumption(
+        rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
+    )
+    binding = Binding(
+        Negotiation(rules.accounts, rules.limits, by_type[registration.Registration]),
+        rules.sessions,
+        rules.delivery,
+        rules.presence,
+        resumption,
+        by_type[archive.Archive],
+        QueueBounds(settings.limits.resume_stanzas, settings.limits.resume_bytes),
+    )
+    options = StreamOptions(
+        domains=rules.router.domains,
+        default_domain=settings.domains[0],
+        decoy_secret=b"",
+        registration=by_type[registration.Registration].is_offered,
+        after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
+    )
+    stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
+    rules.metrics.read_from("stanzas", stanzas.counts)
+    return Xmpp(dispatcher, XmppFace(options, settings.limits, binding, stanzas, resumption))
