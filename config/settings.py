@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
+from config.feature_settings import UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -254,15 +255,6 @@ class GroupSettings:
     subdomain: Label = setting(
         "groups",
         "Name under each domain for groups: the domain's key document and `parley check` include it. Groups are not there yet.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSettings:
-    """Uploaded files."""
-
-    subdomain: Label = setting(
-        "upload", "Name under each domain for uploads: `parley check` includes it. Uploads are not there yet."
     )
 
 

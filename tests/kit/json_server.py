@@ -19,6 +19,7 @@ from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
+from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
@@ -190,7 +191,7 @@ async def json_server(
         messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox))
         contacts = Contacts(database, known, sessions, router, clock)
         presence = Presence(contacts, sessions, router, database, clock)
-        router.on_local = presence_only(presence)
+        router.on_local = presence_only(presence, known)
         buckets = Limits(limits, clock.monotonic)
         gate = Gate(tokens, buckets, settings.request_bytes)
         sender = ClientMessages(database, messaging, clock)
@@ -239,12 +240,14 @@ async def json_server(
         known.close()
 
 
-def presence_only(presence: Presence) -> Any:
+def presence_only(presence: Presence, accounts: Accounts) -> Any:
     """What the dispatcher does with presence for local addresses."""
 
     def take(found: Any) -> None:
         if found.name == "presence" and found.type in ("", "unavailable"):
-            presence.received(found)
+            account = accounts.peek(found.to.bare)
+            if isinstance(account, Account):
+                presence.received(account, found)
 
     return take
 
