@@ -181,11 +181,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An explicit subscription. ``jid`` is where notifications go, bare or full."""
+    """An explicit subscription. ``jid`` is where notifications go, bare or full. Nobody has two for one address."""
 
     jid: JID
     state: SubscriptionState
-    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class PubSub:
         ids: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """Items of a node, newest last: those with ``ids``, or the newest ``limit``. Raises `NotFound` and refusals."""
+        """Items of a node, newest first: those with ``ids``, or the newest ``limit``. Raises `NotFound` and refusals."""
         raise NotImplementedError
 
     async def retract(self, host: JID, node: str, asker: JID | None, ids: Sequence[str], notify: bool = False) -> None:
