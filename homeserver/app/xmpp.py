@@ -1,6 +1,5 @@
 """The XMPP side: the features, the dispatcher over them, and the face that clients connect to."""
 
-from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from client_api.xmpp.binding import Binding, QueueBounds
@@ -77,7 +76,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             catalogue,
             software,
             book,
-            contact_addresses.Addresses(asdict(settings.contact_addresses)),
+            contact_addresses.Addresses(settings.contact_addresses),
         ],
     )
     book.collect(features)

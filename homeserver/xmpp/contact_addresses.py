@@ -1,7 +1,8 @@
 """Whom people write to about this server (XEP-0157), in the domain's service discovery (XEP-0128)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
+from config.feature_settings import ContactAddressSettings
 from homeserver.protocol import forms
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.xml import Element
@@ -10,10 +11,19 @@ from homeserver.xmpp.feature import feature
 
 
 class Addresses:
-    """Addresses by purpose (``abuse``, ``admin``, ``support`` and so on), those without any left out."""
+    """Addresses by purpose, those without any left out."""
 
-    def __init__(self, known: Mapping[str, Sequence[str]]) -> None:
-        self.known = {purpose: tuple(found) for purpose, found in sorted(known.items()) if found}
+    def __init__(self, settings: ContactAddressSettings) -> None:
+        every = {
+            "abuse": settings.abuse,
+            "admin": settings.admin,
+            "feedback": settings.feedback,
+            "sales": settings.sales,
+            "security": settings.security,
+            "status": settings.status,
+            "support": settings.support,
+        }
+        self.known = {purpose: found for purpose, found in every.items() if found}
 
     def fields(self) -> Iterable[forms.Field]:
         """XEP-0157 s6.1."""

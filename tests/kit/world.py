@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
+from config.feature_settings import ContactAddressSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
@@ -164,7 +165,7 @@ async def world(
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
         book = CommandBook(clock)
-        shown = Addresses({"admin": ["xmpp:admin@a.example"], "abuse": ["mailto:abuse@a.example"], "sales": []})
+        shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
         parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
