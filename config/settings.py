@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import PubSubSettings, UploadSettings
+from config.feature_settings import ContactAddressSettings, PubSubSettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -305,5 +305,6 @@ class Settings:
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
     pubsub: PubSubSettings = section(PubSubSettings)
+    contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)
