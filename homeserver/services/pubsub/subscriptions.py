@@ -20,7 +20,7 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.storage import pubsub as storage
 from homeserver.storage.database import Database
-from homeserver.storage.pubsub import StoredNode
+from homeserver.storage.pubsub_shapes import StoredNode
 
 
 class Subscriptions:
@@ -48,8 +48,7 @@ class Subscriptions:
                     raise refusals.pending_subscription()
                 state = SubscriptionState.SUBSCRIBED
             elif len(stored.subscriptions) >= self._nodes.settings.subscribers or (
-                sum(one.jid.bare == asker.bare for one in _all(host))
-                >= self._nodes.settings.subscriptions
+                sum(one.jid.bare == asker.bare for one in _all(host)) >= self._nodes.settings.subscriptions
             ):
                 raise refusals.too_many_subscriptions()
             subscription = Subscription(who, state)
