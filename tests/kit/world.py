@@ -192,7 +192,6 @@ async def world(
         dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
-            catalogue.add_item(domain, f"pubsub.{domain}", "Publish-subscribe")
         try:
             yield World(
                 database, clock, accounts, sessions, outbox, router, contacts, presence, pubsub, catalogue, dispatcher,
