@@ -12,7 +12,19 @@ from homeserver import wiring
 from homeserver.app.rules import Rules
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp import (
+    archive,
+    caps,
+    carbons,
+    core_presence,
+    core_roster,
+    disco,
+    invites,
+    offline,
+    queries,
+    registration,
+    search,
+)
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
@@ -25,14 +37,16 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    invites.Invitations,
     offline.Offline,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
     queries.Version,
     registration.Registration,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -47,7 +61,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -56,6 +70,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
         ],
@@ -80,7 +97,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)

@@ -154,6 +154,10 @@ class Dispatcher:
         to = stanza.to
         if to is None:
             return None
+        if self._router.bars(to, stanza.sender):
+            if stanza.name != "presence":
+                self._refuse(stanza, ServiceUnavailable())
+            return None
         if stanza.name == "iq":
             return self._local_iq(stanza, to, None, None) if self._well_formed(stanza) else None
         if stanza.name == "presence":

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
+from config.feature_settings import InviteSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
 from homeserver.services.contacts import Contacts
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
+from homeserver.services.registrations import Registrations
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
@@ -28,13 +33,15 @@ from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
+from homeserver.xmpp.invites import Invitations
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
+from homeserver.xmpp.search import Search
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (Caps, CorePresence, CoreRoster, Disco, LastActivity, Ping, Registration, Time, Version)
+FEATURES = (Caps, CorePresence, CoreRoster, Disco, Invitations, LastActivity, Ping, Registration, Search, Time, Version)
 
 
 @dataclass
@@ -62,6 +69,9 @@ class World:
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -150,6 +160,9 @@ async def world(
         await accounts.start()
         outbox = FakeOutbox()
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
+        roles = Roles(accounts)
+        await roles.start()
+        router.guests = roles.guests
         sessions = Sessions(50)
         contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
         accounts.when_revoked(contacts.revoked)
@@ -157,14 +170,30 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
-        parts = [accounts, buckets, catalogue, contacts, presence, router, software]
+        invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
+        registrations = Registrations(accounts, invites, contacts)
+        directory = Directory(accounts, buckets, True)
+        parts = [accounts, buckets, catalogue, contacts, presence, router, software, invites, registrations, directory]
         features = wiring.build(FEATURES, parts)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
+                database,
+                clock,
+                accounts,
+                sessions,
+                outbox,
+                router,
+                contacts,
+                presence,
+                catalogue,
+                dispatcher,
+                features,
+                roles,
+                invites,
+                registrations,
             )
         finally:
             await contacts.settle()
