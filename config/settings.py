@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import InviteSettings, UploadSettings
+from config.feature_settings import ContactAddressSettings, InviteSettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -308,5 +308,6 @@ class Settings:
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
     invites: InviteSettings = section(InviteSettings)
+    contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)

@@ -16,11 +16,14 @@ from homeserver.xmpp import (
     archive,
     caps,
     carbons,
+    commands,
+    contact_addresses,
     core_presence,
     core_roster,
     disco,
     invites,
     offline,
+    ping_command,
     queries,
     registration,
     search,
@@ -34,11 +37,15 @@ FEATURES: Final = (
     archive.Archive,
     caps.Caps,
     carbons.Carbons,
+    commands.Commands,
+    contact_addresses.ContactAddresses,
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
     invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
+    ping_command.PingCommand,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
@@ -60,6 +67,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     """The features, the dispatcher over them, and the face that clients connect to."""
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
+    book = commands.CommandBook(rules.clock)
     features = wiring.build(
         [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
@@ -75,8 +83,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.directory,
             catalogue,
             software,
+            book,
+            contact_addresses.Addresses(settings.contact_addresses),
         ],
     )
+    book.collect(features)
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)

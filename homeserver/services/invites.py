@@ -217,13 +217,18 @@ class Invites:
         await self._database.write(storage.drop_expired, self._clock.now() - GRACE)
 
 
+def register_uri(domain: str, username: str, token: str) -> str:
+    """What a client opens to make an account (XEP-0445 s2.1, s2.2); ``username`` is "" for a free choice."""
+    name = f"{quote(username, _UNRESERVED)}@" if username else ""
+    return f"xmpp:{name}{quote(domain)}?register;preauth={token}"
+
+
 def _uri(invitation: Invitation, inviter: Account | None, token: str) -> str:
     """What clients open (XEP-0147, XEP-0401 s5.1, s5.4)."""
     kind = invitation.kind
     if kind is InviteKind.PASSWORD:
         return ""
-    if kind is InviteKind.ACCOUNT or inviter is None:
-        name = f"{quote(invitation.username, _UNRESERVED)}@" if invitation.username else ""
-        return f"xmpp:{name}{quote(invitation.domain)}?register;preauth={token}"
-    address = f"{quote(inviter.jid.local, _UNRESERVED)}@{quote(inviter.jid.domain)}"
+    if kind is InviteKind.ACCOUNT or invitation.username or inviter is None:
+        return register_uri(invitation.domain, invitation.username, token)
+    address = f"{quote(inviter.jid.local or '', _UNRESERVED)}@{quote(inviter.jid.domain)}"
     return f"xmpp:{address}?roster;preauth={token}" + (";ibr=y" if kind is InviteKind.BOTH else "")

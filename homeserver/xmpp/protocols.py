@@ -73,10 +73,6 @@ ELSEWHERE: Final = (
     Support("XEP-0386", "1.1.0", "complete", "homeserver/protocol/binding.py"),
     Support("XEP-0388", "1.0.4", "complete", "homeserver/protocol/negotiation.py", offered=ns.SASL2),
     Support(
-        "XEP-0401", "0.6.0", "partial", "homeserver/services/invites.py",
-        "made over JSON and by the command line, used with any client",
-    ),
-    Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING
     ),
     Support("XEP-0445", "0.2.0", "complete", "homeserver/xmpp/registration.py"),
