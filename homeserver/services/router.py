@@ -97,16 +97,17 @@ class Router:
                 self.on_local(stanza)
         elif to.domain in self.attached:
             self.attached[to.domain].route(stanza)
+        elif self.bars(stanza.sender, to):
+            if stanza.name == "iq" and stanza.type in ("get", "set"):
+                self._unanswered(stanza, "not-allowed")
         elif self.is_served(stanza.sender.domain):
-            self._route_remote(stanza, to)
+            self.send_away(stanza, to)
 
-    def _route_remote(self, stanza: Stanza, to: JID) -> None:
+    def send_away(self, stanza: Stanza, to: JID) -> None:
+        """Pass a stanza on to the server of ``to``, also one that answers in the name of a guest."""
         origin, payload = stanza.sender.domain, stanza.encode()
         asks = stanza.name == "iq" and stanza.type in ("get", "set")
-        if self.bars(stanza.sender, to):
-            if asks:
-                self._unanswered(stanza, "not-allowed")
-        elif not self.federates:
+        if not self.federates:
             if asks:
                 self._unanswered(stanza, "remote-server-not-found")
         elif stanza.name == "iq":
