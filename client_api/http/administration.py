@@ -10,7 +10,7 @@ from client_api.http.auth import Domain, Id, time_text
 from client_api.http.endpoint import address_of, endpoint
 from client_api.http.invites import RoleName
 from homeserver.domain.accounts import Account, Role
-from homeserver.domain.errors import Forbidden, JidMalformed, NotAllowed, NotFound, ResourceConstraint
+from homeserver.domain.errors import Forbidden, JidMalformed, NotAcceptable, NotAllowed, NotFound
 from homeserver.services.accounts import Accounts
 from homeserver.services.invites import Invites
 from homeserver.services.roles import Roles
@@ -109,7 +109,7 @@ class AdministrationEndpoints:
         "/v1/admin/users/{jid}/password-reset",
         returns=ResetGrant,
         status=201,
-        errors=(*REFUSALS, ResourceConstraint),
+        errors=(*REFUSALS, NotAcceptable),
     )
     async def reset_password(self, caller: Caller, jid: str) -> ResetGrant:
         """A link with which the holder of an account sets a new password."""

@@ -15,7 +15,6 @@ from homeserver.domain.errors import (
     NotAcceptable,
     NotAllowed,
     NotFound,
-    ResourceConstraint,
 )
 from homeserver.domain.invites import InviteKind
 from homeserver.services.invites import Invite, Invites, Wish
@@ -83,7 +82,7 @@ class InviteEndpoints:
         body=InviteRequest,
         returns=InviteGrant,
         status=201,
-        errors=(Forbidden, NotAllowed, NotAcceptable, NotFound, Conflict, ResourceConstraint),
+        errors=(Forbidden, NotAllowed, NotAcceptable, NotFound, Conflict),
     )
     async def create_invite(self, caller: Caller, body: InviteRequest) -> InviteGrant:
         """Invite somebody to an account, to become a contact, or both."""

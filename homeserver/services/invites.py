@@ -110,7 +110,7 @@ class Invites:
         """An invitation by an account, or by the operator (None).
 
         Raises `Forbidden` (who may not), `NotAllowed` (accounts are not made by invitation), `NotAcceptable` (uses,
-        lifetime, name), `NotFound` (domain), `Conflict` (name), `ResourceConstraint` (too many open ones).
+        lifetime, name, too many open ones), `NotFound` (domain), `Conflict` (name).
         """
         if inviter is not None and not self.may_invite(inviter):
             raise Forbidden("you may not invite")
@@ -142,7 +142,7 @@ class Invites:
     async def create_reset(self, asker: Account | None, bare: str) -> Invite:
         """A link with which the holder of an account sets a new password, by staff or by the operator (None).
 
-        Raises `Forbidden`, `NotAllowed`, `NotFound`, `ResourceConstraint`.
+        Raises `Forbidden`, `NotAllowed`, `NotFound`, `NotAcceptable` (too many open ones).
         """
         if asker is None:
             found = await self._accounts.find(bare)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
 from homeserver.domain.accounts import AccountState, Role
-from homeserver.domain.errors import Conflict, Forbidden, ResourceConstraint
+from homeserver.domain.errors import Conflict, Forbidden, NotAcceptable
 from homeserver.domain.invites import Invitation, InviteKind
 from homeserver.protocol.jid import JID
 from homeserver.storage.schema import account, invite
@@ -15,14 +15,14 @@ from homeserver.storage.schema import account, invite
 def add(connection: Connection, new: Invitation, most: int) -> int:
     """Keep an invitation; its id.
 
-    Raises `ResourceConstraint` where the inviter has ``most`` open ones, `Conflict` where the name it keeps is taken.
+    Raises `NotAcceptable` where the inviter has ``most`` open ones, `Conflict` where the name it keeps is taken.
     """
     if new.inviter is not None:
         # The row of the inviter is locked, so that two at once are counted one after the other.
         connection.execute(select(account.c.id).where(account.c.id == new.inviter).with_for_update())
         mine = (invite.c.account == new.inviter, invite.c.expires > new.created)
         if connection.execute(select(func.count()).select_from(invite).where(*mine)).scalar_one() >= most:
-            raise ResourceConstraint("too many open invitations: revoke one, or wait until one is used")
+            raise NotAcceptable("too many open invitations: revoke one, or wait until one is used")
     if new.username:
         taken = exists().where(account.c.jid == f"{new.username}@{new.domain}")
         if connection.execute(select(taken)).scalar_one() or is_reserved(

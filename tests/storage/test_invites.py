@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from homeserver.domain.accounts import AccountState, Role
-from homeserver.domain.errors import Conflict, Forbidden, ResourceConstraint
+from homeserver.domain.errors import Conflict, Forbidden, NotAcceptable
 from homeserver.domain.invites import Invitation, InviteKind
 from homeserver.protocol.jid import JID
 from homeserver.storage import accounts, invites
@@ -92,7 +92,7 @@ async def test_a_kept_name_is_free_when_the_time_is_over(database: Database) -> 
 async def test_open_ones_are_bounded_for_each(database: Database) -> None:
     for digest in (b"a", b"b"):
         await database.write(invites.add, replace(ONE, digest=digest), 2)
-    with pytest.raises(ResourceConstraint):
+    with pytest.raises(NotAcceptable):
         await database.write(invites.add, replace(ONE, digest=b"c"), 2)
     await database.write(invites.add, replace(ONE, digest=b"c", inviter=2), 2)
     await database.write(invites.add, replace(ONE, digest=b"d", created=200.0, expires=300.0), 2)
