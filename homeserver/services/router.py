@@ -77,6 +77,13 @@ class Router:
         """Whether this server answers for a domain: accounts live there, or a service is attached."""
         return domain in self._domains or domain in self.attached
 
+    def origin(self, domain: str) -> str:
+        """The domain in whose name another server is written to: a service is spoken for by the domain it is under."""
+        found = domain
+        while found and found not in self._domains:
+            found = found.partition(".")[2]
+        return found or domain
+
     def is_own(self, jid: JID) -> bool:
         """Whether an address is one of our domains itself."""
         return not jid.local and jid.domain in self._domains
@@ -95,7 +102,7 @@ class Router:
             self._route_remote(stanza, to)
 
     def _route_remote(self, stanza: Stanza, to: JID) -> None:
-        origin, payload = stanza.sender.domain, stanza.encode()
+        origin, payload = self.origin(stanza.sender.domain), stanza.encode()
         asks = stanza.name == "iq" and stanza.type in ("get", "set")
         if not self.federates:
             if asks:
