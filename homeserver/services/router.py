@@ -83,6 +83,13 @@ class Router:
         """Whether ``inside`` is a guest and ``outside`` an address of another server."""
         return bool(self.guests) and inside.bare in self.guests and not self.is_served(outside.domain)
 
+    def origin(self, domain: str) -> str:
+        """The domain in whose name another server is written to: a service is spoken for by the domain it is under."""
+        found = domain
+        while found and found not in self._domains:
+            found = found.partition(".")[2]
+        return found or domain
+
     def is_own(self, jid: JID) -> bool:
         """Whether an address is one of our domains itself."""
         return not jid.local and jid.domain in self._domains
@@ -105,7 +112,7 @@ class Router:
 
     def send_away(self, stanza: Stanza, to: JID) -> None:
         """Pass a stanza on to the server of ``to``, also one that answers in the name of a guest."""
-        origin, payload = stanza.sender.domain, stanza.encode()
+        origin, payload = self.origin(stanza.sender.domain), stanza.encode()
         asks = stanza.name == "iq" and stanza.type in ("get", "set")
         if not self.federates:
             if asks:
