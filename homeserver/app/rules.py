@@ -13,11 +13,14 @@ from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.external_services import ExternalServices
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.notifications import Notifications
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.push import Registrations
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -47,6 +50,9 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    registrations: Registrations
+    notifications: Notifications
+    external_services: ExternalServices
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -79,6 +85,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    enquiries = Enquiries(router)
+    registrations = Registrations(database, settings.push, clock)
+    await registrations.start()
+    stack.push_async_callback(registrations.settle)
+    accounts.when_revoked(registrations.revoked)
+    tokens.when_dropped(registrations.dropped)
+    notifications = Notifications(registrations, sessions, mailboxes, contacts, enquiries, settings.push)
+    stack.push_async_callback(notifications.close)
+    messaging.on_stored.append(notifications.stored)
+    delivery.on_stranded.append(notifications.stranded)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -102,13 +118,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         delivery,
         outbox,
         router,
-        Enquiries(router),
+        enquiries,
         messaging,
         contacts,
         presence,
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
+        registrations,
+        notifications,
+        ExternalServices(settings.external_service, clock),
     )
 
 

@@ -12,7 +12,19 @@ from homeserver import wiring
 from homeserver.app.rules import Rules
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp import (
+    archive,
+    caps,
+    carbons,
+    core_presence,
+    core_roster,
+    disco,
+    external_services,
+    offline,
+    push,
+    queries,
+    registration,
+)
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
@@ -25,7 +37,9 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    external_services.ExternalServiceDiscovery,
     offline.Offline,
+    push.Push,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
@@ -56,6 +70,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.registrations,
+            rules.external_services,
             catalogue,
             software,
         ],

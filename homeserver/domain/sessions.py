@@ -28,6 +28,9 @@ class Session(Protocol):
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
 
+    def is_connected(self) -> bool:
+        """Whether a client is there now; false while the session waits to be resumed (XEP-0198 s5)."""
+
     def has_room(self) -> bool:
         """Whether it can be given more of what waited without passing the bounds of what may be on its way to it."""
 
