@@ -69,7 +69,7 @@ class PushEndpoints:
     async def enable(self, caller: Caller, body: NewPush) -> PushInfo:
         """Have this device woken; the same service and node again replace the options."""
         made = await self._registrations.enable(
-            caller.account, address_of(body.service), body.node, body.options.items(), caller.device
+            caller.account, address_of(body.service), body.node, body.options.items(), device=caller.device
         )
         return PushInfo(str(made.service), made.node, made.device)
 

@@ -87,20 +87,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(contacts.revoked)
     enquiries = Enquiries(router)
     registrations = Registrations(database, settings.push, clock)
-    await registrations.start()
-    stack.push_async_callback(registrations.settle)
-    accounts.when_revoked(registrations.revoked)
-    tokens.when_dropped(registrations.dropped)
+    await attend(registrations, accounts, tokens, stack)
     notifications = Notifications(registrations, sessions, mailboxes, contacts, enquiries, settings.push)
-    stack.push_async_callback(notifications.close)
-    messaging.on_stored.append(notifications.stored)
-    delivery.on_stranded.append(notifications.stranded)
+    watch(notifications, messaging, delivery, stack)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
     metrics.read_from("limited", lambda: limits.limited.counts)
     metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    metrics.read_from("push", lambda: notifications.outcomes.counts)
     commit = database.commit
     metrics.read_from("messages_stored", lambda: commit.stored)
     metrics.read_from("commit_seconds", lambda: commit.seconds)
@@ -129,6 +125,21 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         notifications,
         ExternalServices(settings.external_service, clock),
     )
+
+
+async def attend(registrations: Registrations, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
+    """Push registrations end with what they belong to."""
+    await registrations.start()
+    stack.push_async_callback(registrations.settle)
+    accounts.when_revoked(registrations.revoked)
+    tokens.when_dropped(registrations.dropped)
+
+
+def watch(notifications: Notifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:
+    """App servers are told of what no device takes."""
+    stack.push_async_callback(notifications.close)
+    messaging.on_stored.append(notifications.stored)
+    delivery.on_stranded.append(notifications.stranded)
 
 
 class Evictions:

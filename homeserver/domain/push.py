@@ -26,8 +26,8 @@ Options = tuple[tuple[str, tuple[str, ...]], ...]
 class Registration:
     """One node of an app server that an account enabled.
 
-    ``device`` is the device of the JSON API that did, with which it ends; None for XMPP clients. ``failures`` counts
-    notifications in a row that the app server did not take.
+    ``device`` is the device of the JSON API that did, ``client`` the id that an XMPP client gave of itself (XEP-0388
+    s2.3); it ends with them. ``failures`` counts notifications in a row that the app server did not take.
     """
 
     account: int
@@ -35,6 +35,7 @@ class Registration:
     node: str
     options: Options = ()
     device: str | None = None
+    client: str | None = None
     failures: int = 0
 
 

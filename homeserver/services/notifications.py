@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from homeserver.counts import Tally
 from homeserver.domain.errors import RemoteServerTimeout, ResourceConstraint
 from homeserver.domain.messages import COPY, KEEP, Alert, Kind, Message, Stored
 from homeserver.domain.push import Registration, Summary, is_transient, publish
@@ -57,7 +58,8 @@ class _Due:
 
 
 class Notifications:
-    """Writes to app servers. ``overflowed`` counts messages that nobody was woken for, because too many waited."""
+    """Writes to app servers. ``outcomes`` counts notifications taken, refused and failed, and messages dropped because
+    too many accounts waited."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Notifications:
         self._told: dict[int, int] = {}
         self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.overflowed = 0
+        self.outcomes = Tally("taken", "refused", "failed", "dropped")
 
     def reload(self, settings: PushSettings) -> None:
         """Take over other settings for what comes from now on."""
@@ -144,7 +146,7 @@ class Notifications:
         due = self._due.get(account.id)
         if due is None:
             if len(self._due) >= MAX_WAITING:
-                self.overflowed += 1
+                self.outcomes.add("dropped")
                 return
             due = self._due[account.id] = _Due(stored)
             task = asyncio.get_running_loop().create_task(self._work(account, due))
@@ -213,9 +215,11 @@ class Notifications:
                 pass  # it may have come or not; it counts as a failure, and is not sent again
             else:
                 if answer.type == "result":
+                    self.outcomes.add("taken")
                     await self._registrations.worked(found)
                     return
                 error = child(answer.element, ns.CLIENT, "error")
                 kind = "" if error is None else error.get("type", "")
                 is_final = not is_transient(error_of(answer.element) or "", kind)
+        self.outcomes.add("refused" if is_final else "failed")
         await self._registrations.failed(account, found, is_final=is_final)

@@ -47,14 +47,16 @@ class Registrations:
         service: JID,
         node: str | None,
         options: Iterable[tuple[str, Iterable[str]]] = (),
+        *,
         device: str | None = None,
+        client: str | None = None,
     ) -> Registration:
         """Wake through this node from now on; the last options given for it count (XEP-0357 s5).
 
-        Durable when it returns. Raises `BadRequest`, `NotAcceptable`.
+        ``device`` and ``client`` as in `Registration`. Durable when it returns. Raises `BadRequest`, `NotAcceptable`.
         """
         kept: Options = checked_options(options)
-        made = Registration(account.id, service, checked_node(node), kept, device)
+        made = Registration(account.id, service, checked_node(node), kept, device, client)
         await self._database.write(storage.put, made, self._clock.now(), self._settings.registrations)
         self.accounts.add(account.id)
         return made
@@ -91,8 +93,12 @@ class Registrations:
             self._begin(self._clear(revocation.account.id))
 
     def dropped(self, devices: tuple[str, ...]) -> None:
-        """Listens to the tokens: a device that was logged out is woken no more."""
+        """Listens to the tokens: a device of the JSON API that was logged out is woken no more."""
         self._begin(self._drop_devices(devices))
+
+    def client_dropped(self, account: Account, client: str) -> None:
+        """Listens to the tokens: the same for an XMPP client, by the id of its user agent."""
+        self._begin(self._drop_client(account.id, client))
 
     async def settle(self) -> None:
         """Wait for what `revoked` and `dropped` began."""
@@ -112,6 +118,10 @@ class Registrations:
 
     async def _clear(self, account: int) -> None:
         await self._database.write(storage.clear, account)
+
+    async def _drop_client(self, account: int, client: str) -> None:
+        if not await self._database.write(storage.drop_client, account, client):
+            self.accounts.discard(account)
 
     async def _drop_devices(self, devices: tuple[str, ...]) -> None:
         self.accounts.difference_update(await self._database.write(storage.drop_devices, devices))

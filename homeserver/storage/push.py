@@ -20,6 +20,7 @@ def put(conn: Connection, made: Registration, now: float, most: int) -> None:
     values = {
         "options": msgspec.json.encode(made.options).decode(),
         "device": made.device,
+        "client": made.client,
         "enabled": now,
         "failures": made.failures,
     }
@@ -60,6 +61,12 @@ def drop_devices(conn: Connection, devices: Sequence[str]) -> list[int]:
     return [account for account in concerned if not _has_any(conn, account)]
 
 
+def drop_client(conn: Connection, account: int, client: str) -> bool:
+    """Remove what an XMPP client of an account enabled; returns whether the account has any left."""
+    conn.execute(delete(table).where(table.c.account == account, table.c.client == client))
+    return _has_any(conn, account)
+
+
 def clear(conn: Connection, account: int) -> None:
     """Remove all of an account."""
     conn.execute(delete(table).where(table.c.account == account))
@@ -85,5 +92,6 @@ def _registration(row: Row[Any]) -> Registration:
         row.node,
         msgspec.json.decode(row.options, type=Options),
         row.device,
+        row.client,
         row.failures,
     )

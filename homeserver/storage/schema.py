@@ -325,6 +325,7 @@ push = Table(
     Column("node", Text, primary_key=True),
     Column("options", Text, nullable=False, comment="JSON: fields of the publish options"),
     Column("device", Text, comment="of the JSON API; the registration ends with it"),
+    Column("client", Text, comment="id of the user agent of an XMPP client; the same"),
     Column("enabled", Float, nullable=False),
     Column("failures", Integer, nullable=False, default=0, comment="notifications in a row that were not taken"),
     Index("push_device", "device"),

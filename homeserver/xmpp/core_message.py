@@ -19,6 +19,7 @@ _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORI
 _READ, _CALL, _QUIET = (1 << n for n in range(10, 13))
 _ENCRYPTED: Final = _CONTENT | _TALK | _READ
 _SIGNAL: Final = _CONTENT | _TALK
+_WAKING: Final = _READ | _CALL | _QUIET
 
 _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.CLIENT}}}body": _BODY | _CONTENT | _READ,
@@ -177,7 +178,10 @@ def _message(element: Element, sender: JID, to: JID, traits: int, payload: bytes
         found = element.find(_ORIGIN_TAG)
         origin = None if found is None else found.get("id")
     treatment = _treatment(kind, traits, element, local)
-    alert = _alert(kind, traits, element) if traits & _CONTENT else _NO_ALERT
+    if kind is _CHAT and traits & _WAKING == _READ:
+        alert = _CONTENT_ALERT
+    else:
+        alert = _alert(kind, traits, element) if traits & _CONTENT else _NO_ALERT
     return Message(sender, to, kind, treatment, element.get("id"), origin, payload, alert)
 
 

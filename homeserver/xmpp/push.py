@@ -26,7 +26,8 @@ class Push:
         except InvalidForm as error:
             raise BadRequest(str(error)) from error
         options = form.fields.items() if form is not None else ()
-        await self.registrations.enable(request.account, service, request.payload.get("node"), options)
+        client = None if request.session is None else request.session.device
+        await self.registrations.enable(request.account, service, request.payload.get("node"), options, client=client)
         return None
 
     @on_iq("set", ns.PUSH, "disable")

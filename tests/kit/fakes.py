@@ -41,6 +41,7 @@ class FakeSession:
         self.room = True
         self.unacknowledged: list[int] = []
         self.ended: str | None = None
+        self.device: str | None = None
         self.connected = True
         self._visible = visible
 

@@ -18,7 +18,7 @@ async def nodes(database: Database, account: int) -> list[tuple[str, str]]:
 
 
 async def test_the_last_options_of_a_node_count(database: Database) -> None:
-    first = Registration(1, ONE, "n", (("secret", ("old",)),), "device", 3)
+    first = Registration(1, ONE, "n", (("secret", ("old",)),), "device", "agent", 3)
     last = Registration(1, ONE, "n", (("secret", ("é <&>",)), ("many", ("1", "2")), ("none", ())))
     await put(database, first, 1.0)
     assert await database.read(push.of, 1) == [first]
@@ -57,5 +57,9 @@ async def test_registrations_end_with_their_device_or_account(database: Database
     await put(database, Registration(3, ONE, "a", (), "other"), 1.0)
     assert await database.write(push.drop_devices, ("phone", "tablet", "unknown")) == [1]
     assert sorted(await database.read(push.accounts)) == [2, 3]
+    await put(database, Registration(2, TWO, "a", (), None, "agent"), 1.0)
+    assert not await database.write(push.drop_client, 1, "agent")
+    assert await database.write(push.drop_client, 2, "agent")
+    assert [node for _, node in await nodes(database, 2)] == ["b"]
     await database.write(push.clear, 3)
     assert await database.read(push.accounts) == [2]

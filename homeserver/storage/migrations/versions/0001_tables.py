@@ -304,6 +304,7 @@ def upgrade() -> None:
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("options", sa.Text(), nullable=False, comment="JSON: fields of the publish options"),
         sa.Column("device", sa.Text(), nullable=True, comment="of the JSON API; the registration ends with it"),
+        sa.Column("client", sa.Text(), nullable=True, comment="id of the user agent of an XMPP client; the same"),
         sa.Column("enabled", sa.Float(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False, comment="notifications in a row that were not taken"),
         sa.ForeignKeyConstraint(
