@@ -247,3 +247,54 @@ async def test_a_json_device_is_woken_until_it_is_logged_out(make_node: MakeNode
             async with asyncio.timeout(PATIENCE):
                 while await other.call("GET", "/v1/push") != {"push": []}:
                     await asyncio.sleep(0.02)
+
+
+def refusal(answer: Element) -> tuple[str, str]:
+    error = answer.find(f"{{{ns.CLIENT}}}error")
+    assert error is not None, answer.get("type")
+    return error.get("type", ""), error[0].tag.rpartition("}")[2]
+
+
+async def test_registrations_are_checked_and_belong_to_their_account(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob", "app"], extra={"push": {"interval": "1 ms", "registrations": 2}})
+    await node.start()
+    bob_jid = f"bob@{node.domain}"
+    account = Account(bob_jid, "secret-bob")
+    fields = "".join(f"<field var='f{number}'><value>x</value></field>" for number in range(40))
+    form = f"<x xmlns='{ns.DATA_FORM}' type='{{}}'><field var='FORM_TYPE'><value>{ns.PUBSUB_PUBLISH_OPTIONS}</value></field>{{}}</x>"
+    async with client(node, "ann") as ann, client(node, "bob") as bob, app_server(node, bob_jid) as app:
+        info = await bob.request("get", f"<query xmlns='{ns.DISCO_INFO}'/>", bob_jid)
+        assert ns.PUSH in {found.get("var") for found in info[0]}
+        for payload, expected in (
+            (f"<enable xmlns='{ns.PUSH}' node='n'/>", "bad-request"),
+            (f"<enable xmlns='{ns.PUSH}' jid='' node='n'/>", "bad-request"),
+            (f"<enable xmlns='{ns.PUSH}' jid='a@@b' node='n'/>", "jid-malformed"),
+            (f"<enable xmlns='{ns.PUSH}' jid='push.example'/>", "bad-request"),
+            (f"<enable xmlns='{ns.PUSH}' jid='push.example' node='{'n' * 1025}'/>", "not-acceptable"),
+            (f"<enable xmlns='{ns.PUSH}' jid='p.example' node='n'>{form.format('submit', fields)}</enable>", "not-acceptable"),
+            (f"<enable xmlns='{ns.PUSH}' jid='p.example' node='n'>{form.format('odd', '')}</enable>", "bad-request"),
+            (f"<disable xmlns='{ns.PUSH}'/>", "bad-request"),
+        ):  # fmt: skip
+            assert refusal(await bob.request("set", payload)) == ("modify", expected), payload
+        # Neither may somebody else have Bob's messages announced, nor end what he enabled.
+        await enable(bob, app, "first", "s3cret")
+        for verb in ("enable", "disable"):
+            payload = f"<{verb} xmlns='{ns.PUSH}' jid='{app.stream.jid}' node='first'/>"
+            answer = await ann.request("set", payload, bob_jid)
+            assert refusal(answer) == ("cancel", "service-unavailable")
+            assert (await ann.request("set", payload)).get("type") == "result"
+        for name in ("second", "third"):
+            await enable(bob, app, name)
+        answer = await bob.request("set", f"<disable xmlns='{ns.PUSH}' jid='unknown.example'/>")
+        assert answer.get("type") == "result"
+        async with JsonDevice(node.base_url, node.authority.ca_file, account) as device:
+            listed = await device.call("GET", "/v1/push")
+            assert [each["node"] for each in listed["push"]] == ["second", "third"]
+            assert "s3cret" not in str(listed)
+        await say(ann, bob_jid, "<body>x</body>")
+        await app.until(lambda: len(app.told) == 2)
+        assert {told.sender for told in app.told} == {bob_jid}
+        answer = await bob.request("set", f"<disable xmlns='{ns.PUSH}' jid='{app.stream.jid}'/>")
+        assert answer.get("type") == "result"
+        async with JsonDevice(node.base_url, node.authority.ca_file, account) as device:
+            assert await device.call("GET", "/v1/push") == {"push": []}
