@@ -22,7 +22,7 @@ from tests.kit.server import Account, free_port
 SECRET = "what coturn and the homeserver share"
 SERVICE = f"{{{ns.EXTERNAL_SERVICES}}}service"
 BINDING = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
-"""A STUN request (RFC 8489 s5)."""
+"""A STUN request."""
 
 
 def turn(port: int) -> dict[str, dict[str, str | int | bool]]:
