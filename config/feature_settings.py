@@ -50,6 +50,11 @@ class PushSettings:
         "What comes within this time after a notification goes into one more, at its end; a call waits a second at most.",
         reloadable=True,
     )
+    unacknowledged: Duration = setting(
+        parse_duration("60 seconds"),
+        "A device that was given a message and does not acknowledge it in this time counts as away; 0 believes connections.",
+        reloadable=True,
+    )
     registrations: int = setting(
         20,
         "App server nodes of one account; those enabled longest ago make room.",

@@ -2,7 +2,8 @@
 
 A message that is content, and that no connected device of its recipient was given, makes one notification to each app
 server node of the account. Hibernating sessions (XEP-0198 s5) are not connected: what comes for them wakes, and so does
-what a connection took down with it unacknowledged. Nobody is woken twice for one message. What comes soon after a
+what a connection took down with it unacknowledged, or what a device does not acknowledge in time: a phone that lost its
+network looks connected for long. Nobody is woken twice for one message. What comes soon after a
 notification is put together into the next.
 """
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from config.feature_settings import PushSettings
     from homeserver.domain.accounts import Account
+    from homeserver.domain.sessions import Session
     from homeserver.services.contacts import Contacts
     from homeserver.services.enquiries import Enquiries
     from homeserver.services.mailboxes import Mailboxes
@@ -57,6 +59,15 @@ class _Due:
     call: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(slots=True)
+class _Given:
+    """The oldest message of an account whose acknowledgement is awaited, the newest, and when that is looked at."""
+
+    oldest: Stored
+    newest: Stored
+    timer: asyncio.TimerHandle
+
+
 class Notifications:
     """Writes to app servers. ``outcomes`` counts notifications taken, refused and failed, and messages dropped because
     too many accounts waited."""
@@ -78,6 +89,7 @@ class Notifications:
         self._enquiries = enquiries
         self._settings = settings
         self._due: dict[int, _Due] = {}
+        self._given: dict[int, _Given] = {}
         self._told: dict[int, int] = {}
         self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,6 +101,8 @@ class Notifications:
 
     async def close(self) -> None:
         """Stop. What was not sent is not sent later; the messages wait in the mailbox."""
+        for given in self._given.values():
+            given.timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -104,6 +118,8 @@ class Notifications:
             return
         if self._waits(message, recipient):
             self._tell(recipient, stored)
+        elif stored.id and self._settings.unacknowledged:
+            self._await(recipient, stored)
 
     def stranded(self, account: Account, unacknowledged: Sequence[Stored]) -> None:
         """A connection is lost and took these with it; listens to `Delivery.on_stranded`."""
@@ -114,6 +130,25 @@ class Notifications:
             if stored.message.alert and stored.id > told and stored.message.sender.bare != account.jid.bare:
                 self._tell(account, stored)
                 return
+
+    def _await(self, account: Account, stored: Stored) -> None:
+        """Look later whether a device acknowledged what it was given."""
+        given = self._given.get(account.id)
+        if given is not None:
+            given.newest = stored
+        elif len(self._given) < MAX_WAITING:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self._settings.unacknowledged, self._look, account)
+            self._given[account.id] = _Given(stored, stored, timer)
+
+    def _look(self, account: Account) -> None:
+        given = self._given.pop(account.id)
+        connected = [each for each in self._sessions.of(account.jid.bare) if each.is_connected()]
+        if connected and all(_holds(each, given.oldest.id) for each in connected):
+            if given.newest.id > self._told.get(account.id, 0):
+                self._tell(account, given.newest)
+        elif given.newest is not given.oldest:
+            self._await(account, given.newest)
 
     def _waits(self, message: Message, recipient: Account) -> bool:
         """Whether no connected session will be given the message, and one that returns will be."""
@@ -223,3 +258,9 @@ class Notifications:
                 is_final = not is_transient(error_of(answer.element) or "", kind)
         self.outcomes.add("refused" if is_final else "failed")
         await self._registrations.failed(account, found, is_final=is_final)
+
+
+def _holds(session: Session, id_: int) -> bool:
+    """Whether a session was given a message and has not acknowledged it."""
+    oldest = session.oldest_unacknowledged()
+    return oldest is not None and oldest <= id_

@@ -251,6 +251,35 @@ async def test_a_lost_connection_wakes_nobody_beside_another_or_for_nothing(desk
     assert desk.app.told == []
 
 
+async def test_a_device_that_does_not_acknowledge_counts_as_away(desk: Desk) -> None:
+    desk.reload(unacknowledged=0.05)
+    phone = desk.session("phone", connected=True)
+    phone.unacknowledged = [desk.comes().id]
+    await desk.app.until(1)
+    await desk.idle()
+    desk.notifications.stranded(desk.bob, [desk.message(alert=Alert.NONE)])
+    await desk.idle()
+    assert len(desk.app.told) == 1
+
+
+async def test_one_device_that_acknowledges_is_enough(desk: Desk) -> None:
+    desk.reload(unacknowledged=0.05)
+    phone, tablet = desk.session("phone", connected=True), desk.session("tablet", connected=True)
+    first = desk.comes()
+    phone.unacknowledged = [first.id]
+    second = desk.comes()
+    # The tablet has the first; the second nobody acknowledges.
+    tablet.unacknowledged = [second.id]
+    await desk.app.until(1)
+    tablet.unacknowledged = []
+    desk.comes()
+    desk.comes()
+    while desk.notifications._given:
+        await asyncio.sleep(0.01)
+    await desk.idle()
+    assert len(desk.app.told) == 1
+
+
 async def test_one_note_to_oneself_wakes_nobody(desk: Desk) -> None:
     made = desk.message()
     made.message.sender = desk.bob.jid.with_resource("desk")
