@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import ContactAddressSettings, ExternalServiceSettings, PushSettings, UploadSettings
+from config.feature_settings import (
+    ContactAddressSettings,
+    ExternalServiceSettings,
+    PubSubSettings,
+    PushSettings,
+    UploadSettings,
+)
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -308,6 +314,12 @@ class Settings:
     external_service: tuple[ExternalServiceSettings, ...] = tables(
         "STUN and TURN servers for calls; without any, calls between networks often fail."
     )
+    pubsub: PubSubSettings = section(PubSubSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names under each domain at which there are services."""
+        return self.groups.subdomain, self.upload.subdomain, self.pubsub.subdomain
