@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from config.declare import setting
+from config.declare import REQUIRED, setting
 from config.units import Bytes, ContactUri, Duration, Label, parse_duration, parse_size
 
 
@@ -79,4 +79,67 @@ class PubSubSettings:
     )
     subscriptions: int = setting(
         300, "Subscriptions of one address to the nodes of one host.", at_least=1, at_most=100_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PushSettings:
+    """Notifications to the app servers of mobile clients. They say that something came; what it is the client fetches."""
+
+    text: str = setting(
+        "New message",
+        "Sent in place of the text of a message, because some app servers show a notification only if there is one; "
+        '"" sends none.',
+        reloadable=True,
+    )
+    include_sender: bool = setting(False, "Tell app servers who sent the last message.", reloadable=True)
+    include_body: bool = setting(
+        False, "Tell app servers the text of the last message. They belong to strangers.", reloadable=True
+    )
+    interval: Duration = setting(
+        parse_duration("5 seconds"),
+        "What comes within this time after a notification goes into one more, at its end; a call waits a second at most.",
+        reloadable=True,
+    )
+    unacknowledged: Duration = setting(
+        parse_duration("60 seconds"),
+        "A device that was given a message and does not acknowledge it in this time counts as away; 0 believes connections.",
+        reloadable=True,
+    )
+    registrations: int = setting(
+        20,
+        "App server nodes of one account; those enabled longest ago make room.",
+        at_least=1,
+        at_most=1000,
+        reloadable=True,
+    )
+    failures: int = setting(
+        16,
+        "Notifications in a row that an app server does not answer, or puts off, before it is written to no more.",
+        at_least=1,
+        reloadable=True,
+    )
+    timeout: Duration = setting(
+        parse_duration("30 seconds"), "Time for an app server to answer.", at_least=0.1, reloadable=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalServiceSettings:
+    """A STUN or TURN server that clients are told of, for calls. Name each once for every port and transport."""
+
+    type: Literal["stun", "stuns", "turn", "turns"] = setting(
+        REQUIRED, "What it is; the `s` stands for TLS.", reloadable=True
+    )
+    host: str = setting(REQUIRED, "Its name or address, as clients reach it.", reloadable=True)
+    port: int = setting(3478, "Its port; 5349 is usual for TLS.", at_least=1, at_most=65535, reloadable=True)
+    transport: Literal["udp", "tcp"] = setting("udp", "Transport below it.", reloadable=True)
+    secret: str | None = setting(
+        None,
+        "What it shares with this server, such as `static-auth-secret` of coturn: credentials are made from it.",
+        secret=True,
+        reloadable=True,
+    )
+    lifetime: Duration = setting(
+        parse_duration("12 hours"), "How long credentials are valid.", at_least=60, reloadable=True
     )

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import ContactAddressSettings, InviteSettings, PubSubSettings, UploadSettings
+from config.feature_settings import (
+    ContactAddressSettings,
+    ExternalServiceSettings,
+    InviteSettings,
+    PubSubSettings,
+    PushSettings,
+    UploadSettings,
+)
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -307,6 +314,10 @@ class Settings:
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
+    push: PushSettings = section(PushSettings)
+    external_service: tuple[ExternalServiceSettings, ...] = tables(
+        "STUN and TURN servers for calls; without any, calls between networks often fail."
+    )
     pubsub: PubSubSettings = section(PubSubSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)

@@ -79,6 +79,13 @@ FAMILIES: Final = (
         "outcome",
         ("accepted", "refused"),
     ),
+    Family(
+        "push",
+        "counter",
+        "PushNotifications to app servers: taken, refused for good, not taken this time; dropped because too many waited.",
+        "outcome",
+        ("taken", "refused", "failed", "dropped"),
+    ),
     Family("federation_events", "counter", "Unusual events between servers.", "event", FEDERATION_EVENTS),
     Family(
         "limited",

@@ -8,6 +8,7 @@ from aiohttp import web
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.calls import Calls
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
 from client_api.http.invites import InviteEndpoints
@@ -15,6 +16,7 @@ from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -64,6 +66,8 @@ def build_json(
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
         PresenceEndpoints(rules.contacts, rules.sessions, live),
+        PushEndpoints(rules.push),
+        Calls(rules.external_services),
         Seeds(auth, messages),
     ]
     landing = Landing(rules.invites, rules.accounts, rules.limits)

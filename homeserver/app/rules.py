@@ -8,12 +8,14 @@ from config.settings import Settings
 from federation.arrivals import Returned
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
+from homeserver.services import push
 from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.external_services import ExternalServices
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -25,6 +27,7 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.push_notifications import PushNotifications
 from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
@@ -61,6 +64,9 @@ class Rules(NamedTuple):
     invites: Invites
     registrations: Registrations
     directory: Directory
+    push: push.Registrations
+    push_notices: PushNotifications
+    external_services: ExternalServices
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -97,42 +103,66 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
+    enquiries = Enquiries(router)
+    registrations = push.Registrations(database, settings.push, clock)
+    await attend(registrations, accounts, tokens, stack)
+    notices = PushNotifications(registrations, sessions, mailboxes, contacts, enquiries, settings.push)
+    watch(notices, messaging, delivery, stack)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
     metrics.read_from("limited", lambda: limits.limited.counts)
     metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    metrics.read_from("push", lambda: notices.outcomes.counts)
     commit = database.commit
     metrics.read_from("messages_stored", lambda: commit.stored)
     metrics.read_from("commit_seconds", lambda: commit.seconds)
     metrics.read_from("commit_rows", lambda: commit.rows)
     metrics.read_from("commits_failed", lambda: commit.failures)
     return Rules(
-        clock,
-        metrics,
-        database,
-        limits,
-        accounts,
-        tokens,
-        sessions,
-        mailboxes,
-        delivery,
-        outbox,
-        router,
-        Enquiries(router),
-        messaging,
-        contacts,
-        presence,
-        build_pubsub(settings, database, accounts, contacts, clock, stack),
-        streams,
-        Pages(settings.archive),
-        Retention(mailboxes, clock, settings.archive),
-        roles,
-        invites,
-        Registrations(accounts, invites, contacts),
-        Directory(accounts, limits, settings.accounts.directory == "members"),
+        clock=clock,
+        metrics=metrics,
+        database=database,
+        limits=limits,
+        accounts=accounts,
+        tokens=tokens,
+        sessions=sessions,
+        mailboxes=mailboxes,
+        delivery=delivery,
+        outbox=outbox,
+        router=router,
+        enquiries=enquiries,
+        messaging=messaging,
+        contacts=contacts,
+        presence=presence,
+        pubsub=build_pubsub(settings, database, accounts, contacts, clock, stack),
+        streams=streams,
+        pages=Pages(settings.archive),
+        retention=Retention(mailboxes, clock, settings.archive),
+        roles=roles,
+        invites=invites,
+        registrations=Registrations(accounts, invites, contacts),
+        directory=Directory(accounts, limits, settings.accounts.directory == "members"),
+        push=registrations,
+        push_notices=notices,
+        external_services=ExternalServices(settings.external_service, clock),
     )
+
+
+async def attend(registrations: push.Registrations, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
+    """Push registrations end with what they belong to."""
+    await registrations.start()
+    stack.push_async_callback(registrations.settle)
+    accounts.when_revoked(registrations.revoked)
+    tokens.when_dropped(registrations.dropped)
+
+
+def watch(notifications: PushNotifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:
+    """App servers are told of what no device takes."""
+    stack.push_async_callback(notifications.close)
+    messaging.on_stored.append(notifications.stored)
+    delivery.on_stranded.append(notifications.stranded)
 
 
 def build_pubsub(

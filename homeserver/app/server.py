@@ -99,3 +99,6 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
     xmpp.face.reload(new.limits, rules.registrations.is_possible)
+    rules.push.reload(new.push)
+    rules.push_notices.reload(new.push)
+    rules.external_services.reload(new.external_service)

@@ -369,3 +369,20 @@ pubsub_subscription = Table(
     Column("state", Text, nullable=False),
     info={"owner": "homeserver.storage.pubsub"},
 )
+
+# --- push -----------------------------------------------------------------------------------------------------------
+
+push = Table(
+    "push",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("service", Text, primary_key=True, comment="JID of the app server"),
+    Column("node", Text, primary_key=True),
+    Column("options", Text, nullable=False, comment="JSON: fields of the publish options"),
+    Column("device", Text, comment="of the JSON API; the registration ends with it"),
+    Column("client", Text, comment="id of the user agent of an XMPP client; the same"),
+    Column("enabled", Float, nullable=False),
+    Column("failures", Integer, nullable=False, default=0, comment="notifications in a row that were not taken"),
+    Index("push_device", "device"),
+    info={"owner": "homeserver.storage.push"},
+)

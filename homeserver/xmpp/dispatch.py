@@ -310,6 +310,8 @@ class Dispatcher:
             session = self._sessions.find(stanza.sender)
             if session is not None:
                 session.send(reply)
+            elif stanza.name == "iq":
+                self._enquiries.answered(reply)
         else:
             self._router.route(reply)
 

@@ -368,6 +368,26 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.pubsub"},
     )
     op.create_table(
+        "push",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("service", sa.Text(), nullable=False, comment="JID of the app server"),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False, comment="JSON: fields of the publish options"),
+        sa.Column("device", sa.Text(), nullable=True, comment="of the JSON API; the registration ends with it"),
+        sa.Column("client", sa.Text(), nullable=True, comment="id of the user agent of an XMPP client; the same"),
+        sa.Column("enabled", sa.Float(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False, comment="notifications in a row that were not taken"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "service", "node"),
+        info={"owner": "homeserver.storage.push"},
+    )
+    with op.batch_alter_table("push", schema=None) as batch_op:
+        batch_op.create_index("push_device", ["device"], unique=False)
+
+    op.create_table(
         "roster_version",
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -407,6 +427,10 @@ def downgrade() -> None:
 
     op.drop_table("refresh_token")
     op.drop_table("roster_version")
+    with op.batch_alter_table("push", schema=None) as batch_op:
+        batch_op.drop_index("push_device")
+
+    op.drop_table("push")
     op.drop_table("pubsub_subscription")
     with op.batch_alter_table("pubsub_item", schema=None) as batch_op:
         batch_op.drop_index("pubsub_item_at")
