@@ -59,7 +59,7 @@ def build_json(
         auth,
         messages,
         PresenceEndpoints(rules.contacts, rules.sessions, live),
-        PushEndpoints(rules.registrations),
+        PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
         Seeds(auth, messages),
     ]

@@ -25,7 +25,7 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
-from homeserver.services.push import Registrations
+from homeserver.services.push import AppServers
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -56,7 +56,7 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
-    registrations: Registrations
+    app_servers: AppServers
     notifications: Notifications
     external_services: ExternalServices
 
@@ -92,9 +92,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     enquiries = Enquiries(router)
-    registrations = Registrations(database, settings.push, clock)
-    await attend(registrations, accounts, tokens, stack)
-    notifications = Notifications(registrations, sessions, mailboxes, contacts, enquiries, settings.push)
+    app_servers = AppServers(database, settings.push, clock)
+    await attend(app_servers, accounts, tokens, stack)
+    notifications = Notifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
     watch(notifications, messaging, delivery, stack)
     streams = Streams(database, clock)
     metrics = Metrics()
@@ -128,18 +128,18 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
-        registrations,
+        app_servers,
         notifications,
         ExternalServices(settings.external_service, clock),
     )
 
 
-async def attend(registrations: Registrations, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
+async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
     """Push registrations end with what they belong to."""
-    await registrations.start()
-    stack.push_async_callback(registrations.settle)
-    accounts.when_revoked(registrations.revoked)
-    tokens.when_dropped(registrations.dropped)
+    await app_servers.start()
+    stack.push_async_callback(app_servers.settle)
+    accounts.when_revoked(app_servers.revoked)
+    tokens.when_dropped(app_servers.dropped)
 
 
 def watch(notifications: Notifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:

@@ -97,7 +97,7 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
-    rules.registrations.reload(new.push)
+    rules.app_servers.reload(new.push)
     rules.notifications.reload(new.push)
     rules.external_services.reload(new.external_service)
     xmpp.face.reload(new.limits, rules.accounts.registration_is_open)

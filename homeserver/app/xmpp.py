@@ -83,7 +83,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
-            rules.registrations,
+            rules.app_servers,
             rules.external_services,
             rules.pubsub,
             catalogue,
