@@ -12,8 +12,10 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.external_services import ExternalServices
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -26,7 +28,9 @@ from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.push import AppServers
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
@@ -59,6 +63,10 @@ class Rules(NamedTuple):
     app_servers: AppServers
     notifications: Notifications
     external_services: ExternalServices
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -83,6 +91,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
@@ -96,6 +107,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     await attend(app_servers, accounts, tokens, stack)
     notifications = Notifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
     watch(notifications, messaging, delivery, stack)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -131,6 +143,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         app_servers,
         notifications,
         ExternalServices(settings.external_service, clock),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 
