@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from client_api.http.endpoint import address_of, endpoint
 from homeserver.domain.errors import BadRequest, JidMalformed, NotAcceptable
-from homeserver.services.push import Registrations
+from homeserver.services.push import AppServers
 from homeserver.services.tokens import Caller
 
 Service = Annotated[str, Meta(min_length=1, max_length=3071, description="address of the app server")]
@@ -49,7 +49,7 @@ class PushQuery(Struct, forbid_unknown_fields=True):
 class PushEndpoints:
     """Registrations end with the device that made them."""
 
-    def __init__(self, registrations: Registrations) -> None:
+    def __init__(self, registrations: AppServers) -> None:
         self._registrations = registrations
 
     @endpoint("GET", "/v1/push", returns=PushList)

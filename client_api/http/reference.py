@@ -45,6 +45,8 @@ GROUPS: Final = (
     AdministrationEndpoints,
     Messages,
     PresenceEndpoints,
+    PushEndpoints,
+    Calls,
     Seeds,
 )
 _INTRODUCTION: Final = """# JSON API
@@ -90,7 +92,6 @@ Close codes: 1001 the server stops, 1008 policy, 1009 frame too large, 4400 bad 
 def page() -> str:
     """The whole page."""
     groups = [object.__new__(kind) for kind in GROUPS]
-    groups = [object.__new__(kind) for kind in (Auth, Messages, PresenceEndpoints, PushEndpoints, Calls, Seeds)]
     made = document(groups, "0", "/")
     lines = [_INTRODUCTION, "## Endpoints\n", "| call | what it does | body or query | answer | refusals |"]
     lines.append("|---|---|---|---|---|")

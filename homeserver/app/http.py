@@ -66,7 +66,7 @@ def build_json(
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
         PresenceEndpoints(rules.contacts, rules.sessions, live),
-        PushEndpoints(rules.push),
+        PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
         Seeds(auth, messages),
     ]

@@ -27,7 +27,7 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
-from homeserver.services.push_notifications import PushNotifications
+from homeserver.services.push import AppServers
 from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
@@ -60,13 +60,13 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    app_servers: AppServers
+    notifications: Notifications
+    external_services: ExternalServices
     roles: Roles
     invites: Invites
     registrations: Registrations
     directory: Directory
-    push: push.Registrations
-    push_notices: PushNotifications
-    external_services: ExternalServices
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -102,12 +102,12 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
-    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     enquiries = Enquiries(router)
-    registrations = push.Registrations(database, settings.push, clock)
-    await attend(registrations, accounts, tokens, stack)
-    notices = PushNotifications(registrations, sessions, mailboxes, contacts, enquiries, settings.push)
-    watch(notices, messaging, delivery, stack)
+    app_servers = AppServers(database, settings.push, clock)
+    await attend(app_servers, accounts, tokens, stack)
+    notifications = Notifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
+    watch(notifications, messaging, delivery, stack)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -121,41 +121,41 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     metrics.read_from("commit_rows", lambda: commit.rows)
     metrics.read_from("commits_failed", lambda: commit.failures)
     return Rules(
-        clock=clock,
-        metrics=metrics,
-        database=database,
-        limits=limits,
-        accounts=accounts,
-        tokens=tokens,
-        sessions=sessions,
-        mailboxes=mailboxes,
-        delivery=delivery,
-        outbox=outbox,
-        router=router,
-        enquiries=enquiries,
-        messaging=messaging,
-        contacts=contacts,
-        presence=presence,
-        pubsub=build_pubsub(settings, database, accounts, contacts, clock, stack),
-        streams=streams,
-        pages=Pages(settings.archive),
-        retention=Retention(mailboxes, clock, settings.archive),
-        roles=roles,
-        invites=invites,
-        registrations=Registrations(accounts, invites, contacts),
-        directory=Directory(accounts, limits, settings.accounts.directory == "members"),
-        push=registrations,
-        push_notices=notices,
-        external_services=ExternalServices(settings.external_service, clock),
+        clock,
+        metrics,
+        database,
+        limits,
+        accounts,
+        tokens,
+        sessions,
+        mailboxes,
+        delivery,
+        outbox,
+        router,
+        enquiries,
+        messaging,
+        contacts,
+        presence,
+        build_pubsub(settings, database, accounts, contacts, clock, stack),
+        streams,
+        Pages(settings.archive),
+        Retention(mailboxes, clock, settings.archive),
+        app_servers,
+        notifications,
+        ExternalServices(settings.external_service, clock),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 
-async def attend(registrations: push.Registrations, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
+async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
     """Push registrations end with what they belong to."""
-    await registrations.start()
-    stack.push_async_callback(registrations.settle)
-    accounts.when_revoked(registrations.revoked)
-    tokens.when_dropped(registrations.dropped)
+    await app_servers.start()
+    stack.push_async_callback(app_servers.settle)
+    accounts.when_revoked(app_servers.revoked)
+    tokens.when_dropped(app_servers.dropped)
 
 
 def watch(notifications: PushNotifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:

@@ -98,7 +98,7 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
-    xmpp.face.reload(new.limits, rules.registrations.is_possible)
-    rules.push.reload(new.push)
-    rules.push_notices.reload(new.push)
+    rules.app_servers.reload(new.push)
+    rules.notifications.reload(new.push)
     rules.external_services.reload(new.external_service)
+    xmpp.face.reload(new.limits, rules.registrations.is_possible)

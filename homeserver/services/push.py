@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Registrations:
+class AppServers:
     """Call `start` once before anything else. ``accounts`` are the numbers of those that have any registration."""
 
     def __init__(self, database: Database, settings: PushSettings, clock: Clock) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from homeserver.services.contacts import Contacts
     from homeserver.services.enquiries import Enquiries
     from homeserver.services.mailboxes import Mailboxes
-    from homeserver.services.push import Registrations
+    from homeserver.services.push import AppServers
     from homeserver.services.sessions import Sessions
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class PushNotifications:
 
     def __init__(
         self,
-        registrations: Registrations,
+        registrations: AppServers,
         sessions: Sessions,
         mailboxes: Mailboxes,
         contacts: Contacts,

@@ -6,7 +6,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.forms import InvalidForm
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.xml import Element
-from homeserver.services.push import Registrations
+from homeserver.services.push import AppServers
 from homeserver.xmpp.feature import IqRequest, feature, on_iq
 
 
@@ -14,7 +14,7 @@ from homeserver.xmpp.feature import IqRequest, feature, on_iq
 class Push:
     """Keeps the app servers of an account; only the account itself may name any."""
 
-    registrations: Registrations
+    registrations: AppServers
 
     @on_iq("set", ns.PUSH, "enable")
     async def enable(self, request: IqRequest) -> Element | None:

@@ -18,8 +18,8 @@ from homeserver.protocol.stanza import Stanza, StanzaError, error_reply, result
 from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.services.mailboxes import Mailboxes
-from homeserver.services.push import Registrations
-from homeserver.services.push_notifications import PushNotifications
+from homeserver.services.notifications import Notifications
+from homeserver.services.push import AppServers
 from tests.kit.fakes import FakeSession
 from tests.kit.world import World, world
 
@@ -73,7 +73,7 @@ class Desk:
         self.bob = bob
         self.settings = PushSettings(interval=0.0)
         self.app = AppServer(server, "push.example")
-        self.registrations = Registrations(server.database, self.settings, server.clock)
+        self.registrations = AppServers(server.database, self.settings, server.clock)
         ids = IdSource(server.clock.microseconds, server.database.commit.last_id)
         self.notifications = PushNotifications(
             self.registrations,
@@ -372,7 +372,7 @@ async def test_who_enabled_nothing_or_is_gone_is_not_written_about(desk: Desk) -
 
 
 async def test_registrations_are_known_after_a_restart(desk: Desk) -> None:
-    again = Registrations(desk.server.database, desk.settings, desk.server.clock)
+    again = AppServers(desk.server.database, desk.settings, desk.server.clock)
     await again.start()
     assert again.accounts == {desk.bob.id}
     await again.disable(desk.bob, JID.parse("other.example"))
