@@ -18,8 +18,8 @@ from homeserver.protocol.stanza import Stanza, StanzaError, error_reply, result
 from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.services.mailboxes import Mailboxes
-from homeserver.services.notifications import Notifications
 from homeserver.services.push import AppServers
+from homeserver.services.push_notifications import PushNotifications
 from tests.kit.fakes import FakeSession
 from tests.kit.world import World, world
 
