@@ -46,7 +46,9 @@ class Family:
 
 
 FAMILIES: Final = (
-    Family("connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "bosh", "http")),
+    Family(
+        "connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "bosh", "http")
+    ),
     Family("sessions", "gauge", "Sessions that are bound, those that wait to be resumed included."),
     Family("logins", "counter", "Logins by outcome, over XMPP and JSON.", "outcome", ("accepted", "refused")),
     Family("stanzas", "counter", "Stanzas from XMPP clients.", "kind", ("message", "presence", "iq")),
@@ -83,7 +85,7 @@ FAMILIES: Final = (
         "counter",
         "Actions refused or put off by a rate limit.",
         "limit",
-        ("login", "registration", "request", "stanza", "bytes", "peer"),
+        ("login", "registration", "request", "search", "stanza", "bytes", "peer"),
     ),
     Family("certificate_expiry_seconds", "gauge", "When the first certificate expires, in seconds since 1970."),
     Family("store_bytes", "gauge", "Size of the store: the SQLite file, or the PostgreSQL database."),
