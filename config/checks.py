@@ -75,7 +75,7 @@ def _domains(settings: Settings) -> Iterator[Fault]:
     if not settings.domains:
         yield Fault(("domains",), "an empty list", "at least one domain")
     served = list(settings.domains)
-    for label in settings.labels:
+    for label in (settings.groups.subdomain, settings.upload.subdomain, settings.pubsub.subdomain):
         served += [f"{label}.{domain}" for domain in settings.domains]
     twice = sorted({domain for domain in served if served.count(domain) > 1})
     if twice:

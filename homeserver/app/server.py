@@ -22,6 +22,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
 from homeserver.services.health import Health
+from homeserver.services.names import service_labels
 from homeserver.services.operations import Operations
 
 
@@ -43,7 +44,7 @@ async def build(
         arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            settings.labels,
+            service_labels(settings),
             settings.domains,
             base,
             settings.data_dir,

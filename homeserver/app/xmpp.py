@@ -26,6 +26,7 @@ from homeserver.xmpp import (
     offline,
     ping_command,
     pubsub,
+    pubsub_approvals,
     pubsub_disco,
     pubsub_owner,
     push,
@@ -104,8 +105,10 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
+    approvals = pubsub_approvals.Approvals(rules.pubsub)
+    rules.messaging.on_stored.append(approvals.stored)
     for service, domain in services_of(settings).items():
-        dispatcher.serve(service, Addressee.PUBSUB)
+        dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(

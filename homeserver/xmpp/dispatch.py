@@ -60,9 +60,10 @@ class Dispatcher:
         self._background: set[asyncio.Task[None]] = set()
         router.on_local = self.local
 
-    def serve(self, domain: str, addressee: Addressee) -> None:
-        """Answer IQs to a service of its own domain by the handlers marked with ``addressee``."""
-        self._router.attach(domain, _Service(self, addressee))
+    def serve(self, domain: str, addressee: Addressee, message: Callable[[JID, Message], bool] | None = None) -> None:
+        """Answer IQs to a service of its own domain by the handlers marked with ``addressee``. ``message`` is given each
+        message to the domain's address and tells whether it took it."""
+        self._router.attach(domain, _Service(self, addressee, message))
 
     def service_iq(self, stanza: Stanza, addressee: Addressee) -> Awaitable[None] | None:
         """Take an IQ for a service."""
@@ -317,18 +318,23 @@ class Dispatcher:
 
 
 class _Service:
-    """What is attached to the domain of a service: it answers IQs and takes nothing else."""
+    """What is attached to the domain of a service: it answers IQs, and takes messages that its service knows."""
 
-    def __init__(self, dispatcher: Dispatcher, addressee: Addressee) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, addressee: Addressee, message: Callable[[JID, Message], bool] | None
+    ) -> None:
         self._dispatcher = dispatcher
         self._addressee = addressee
+        self._message = message
 
     def route(self, stanza: Stanza) -> None:
         if stanza.name == "iq":
             self._dispatcher.background(stanza, self._dispatcher.service_iq(stanza, self._addressee))
 
     def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
-        raise ServiceUnavailable
+        if self._message is None or not message.to.is_bare or not self._message(message.to, message):
+            raise ServiceUnavailable
+        then(None, None)
 
 
 def _existing(account: Account | None) -> Account | None:

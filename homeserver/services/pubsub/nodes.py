@@ -45,7 +45,7 @@ class Nodes:
         self._database = database
         self._accounts = accounts
         self._clock = clock
-        self.settings = settings
+        self._settings = settings
 
     # --- the life of a node -----------------------------------------------------------------------------------------
 
@@ -71,8 +71,8 @@ class Nodes:
         if not 0 < len(name.encode()) <= MAX_NAME:
             raise NotAcceptable("the name of the node is too long")
         mine = [one for one in host.nodes.values() if one.node.creator.bare == asker.bare]
-        if len(mine) >= self.settings.nodes or (
-            host.account is None and len(host.nodes) >= self.settings.service_nodes
+        if len(mine) >= self._settings.nodes or (
+            host.account is None and len(host.nodes) >= self._settings.service_nodes
         ):
             raise refusals.max_nodes_exceeded()
         config = host.default
@@ -128,19 +128,37 @@ class Nodes:
     def settled(self, change: NodeConfigChange) -> NodeConfigChange:
         """The change with numbers above what the server has cut down to "as much as there is"."""
         values = dict(change)
-        if (values.get("max_items") or 0) >= self.settings.items:
+        if (values.get("max_items") or 0) >= self._settings.items:
             values["max_items"] = None
-        if (values.get("max_payload_size") or 0) >= self.settings.item_bytes:
+        if (values.get("max_payload_size") or 0) >= self._settings.item_bytes:
             values["max_payload_size"] = None
         return NodeConfigChange(**values)
 
     def keep(self, config: NodeConfig) -> int:
         """How many items a node keeps."""
-        return min(config.max_items or self.settings.items, self.settings.items)
+        return min(config.max_items or self._settings.items, self._settings.items)
 
     def largest(self, config: NodeConfig) -> int:
         """Bytes of the largest payload."""
-        return min(config.max_payload_size or self.settings.item_bytes, self.settings.item_bytes)
+        return min(config.max_payload_size or self._settings.item_bytes, self._settings.item_bytes)
+
+    @property
+    def room(self) -> int:
+        """Bytes of all items of an account, or of a node of the service."""
+        return self._settings.account_bytes
+
+    def is_crowded(self, host: Host, stored: StoredNode, asker: JID) -> bool:
+        """Whether there is no room for another subscription: at the node, or for ``asker`` at the host."""
+        mine = sum(
+            subscription.jid.bare == asker.bare
+            for node in host.nodes.values()
+            for subscription in node.subscriptions.values()
+        )
+        return len(stored.subscriptions) >= self._settings.subscribers or mine >= self._settings.subscriptions
+
+    def has_room(self, stored: StoredNode, added: int) -> bool:
+        """Whether ``added`` more subscriptions fit the node."""
+        return len(stored.subscriptions) + added <= self._settings.subscribers
 
     async def config(self, jid: JID, name: str, asker: JID) -> NodeConfig:
         """The configuration, for an owner."""
@@ -218,7 +236,7 @@ class Nodes:
             after = {who: affiliation for who, affiliation in after.items() if affiliation is not Affiliation.NONE}
             if host.account is None and Affiliation.OWNER not in after.values():
                 raise NotAcceptable("a node has an owner")
-            if len(after) > max(self.settings.subscribers, len(stored.affiliations)):
+            if len(after) > max(self._settings.subscribers, len(stored.affiliations)):
                 raise NotAcceptable("too many affiliations")
             await self._database.write(storage.affiliate, stored.node.id, wanted)
             stored.affiliations = after
@@ -231,7 +249,7 @@ class Nodes:
         account = await self._accounts.find(asker.bare)
         if account is None or account.state is not AccountState.ACTIVE:
             return False
-        return _has_role(account, self.settings.creators)
+        return _has_role(account, self._settings.creators)
 
     async def _tell(self, host: Host, stored: StoredNode, kind: EventKind, is_told: bool, redirect: str = "") -> None:
         node = stored.node

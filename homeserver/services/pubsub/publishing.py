@@ -122,7 +122,7 @@ class Publishing:
             [(item.id or "", item.payload) for item in items],
             now,
             self._nodes.keep(config),
-            self._nodes.settings.account_bytes,
+            self._nodes.room,
             host.account is not None,
         )
         try:

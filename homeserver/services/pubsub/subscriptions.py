@@ -47,9 +47,7 @@ class Subscriptions:
                 if known.state is SubscriptionState.PENDING and state is SubscriptionState.PENDING:
                     raise refusals.pending_subscription()
                 state = SubscriptionState.SUBSCRIBED
-            elif len(stored.subscriptions) >= self._nodes.settings.subscribers or (
-                sum(one.jid.bare == asker.bare for one in _all(host)) >= self._nodes.settings.subscriptions
-            ):
+            elif self._nodes.is_crowded(host, stored, asker):
                 raise refusals.too_many_subscriptions()
             subscription = Subscription(who, state)
             if subscription != known:
@@ -107,7 +105,7 @@ class Subscriptions:
                 if (known.state if known else SubscriptionState.NONE) is not state:
                     wanted.append(Subscription(who, state))
             added = sum(str(one.jid) not in stored.subscriptions for one in wanted)
-            if added and len(stored.subscriptions) + added > self._nodes.settings.subscribers:
+            if added and not self._nodes.has_room(stored, added):
                 raise NotAcceptable("too many subscriptions")
             await self._database.write(storage.subscribe, stored.node.id, wanted)
             for one in wanted:
@@ -154,10 +152,6 @@ class Subscriptions:
                 subscription=subscription,
             )
         )
-
-
-def _all(host: Host) -> list[Subscription]:
-    return [one for stored in host.nodes.values() for one in stored.subscriptions.values()]
 
 
 def _owners(host: Host, stored: StoredNode) -> tuple[JID, ...]:
