@@ -18,6 +18,7 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.probes import Probes
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -44,6 +45,7 @@ class Rules(NamedTuple):
     messaging: Messaging
     contacts: Contacts
     presence: Presence
+    probes: Probes
     streams: Streams
     pages: Pages
     retention: Retention
@@ -106,6 +108,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         messaging,
         contacts,
         presence,
+        Probes(presence, contacts, sessions, router),
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),

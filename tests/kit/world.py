@@ -17,6 +17,7 @@ from homeserver.services.contacts import Contacts
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
+from homeserver.services.probes import Probes
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
@@ -157,7 +158,8 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
-        parts = [accounts, buckets, catalogue, contacts, presence, router, software]
+        probes = Probes(presence, contacts, sessions, router)
+        parts = [accounts, buckets, catalogue, contacts, presence, probes, router, software]
         features = wiring.build(FEATURES, parts)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
