@@ -9,10 +9,12 @@ from federation.arrivals import Returned
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.audience import Audience
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -46,6 +48,7 @@ class Rules(NamedTuple):
     contacts: Contacts
     presence: Presence
     probes: Probes
+    audience: Audience
     streams: Streams
     pages: Pages
     retention: Retention
@@ -81,6 +84,11 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    enquiries = Enquiries(router)
+    caps = EntityCaps(enquiries, database, clock)
+    await caps.load()
+    stack.push_async_callback(caps.close)
+    audience = Audience(presence, contacts, router, caps)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -104,11 +112,12 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         delivery,
         outbox,
         router,
-        Enquiries(router),
+        enquiries,
         messaging,
         contacts,
         presence,
         Probes(presence, contacts, sessions, router),
+        audience,
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),

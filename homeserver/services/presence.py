@@ -61,7 +61,8 @@ class Presence:
     ``on_initial`` is called with a session that from now on takes messages: it became available with a priority of 0
     or more, or raised it from below 0. ``on_shown`` is called with a session whose presence was broadcast, and whether
     it was the first; ``on_gone`` with one that became unavailable. ``on_contact`` is called with a local account and the
-    available or unavailable presence that somebody elsewhere showed it. ``decorate`` may give the element of a
+    available or unavailable presence that somebody elsewhere showed it; ``on_unreachable`` with a domain whose contacts
+    were shown unavailable because it is out of reach. ``decorate`` may give the element of a
     presence that goes out another content; what it needs it has loaded in ``prepare``, which a session's first presence
     waits for.
     """
@@ -80,6 +81,7 @@ class Presence:
         self.on_shown: list[Callable[[Session, bool], None]] = []
         self.on_gone: list[Callable[[Session], None]] = []
         self.on_contact: list[Callable[[Account, Stanza], None]] = []
+        self.on_unreachable: list[Callable[[str], None]] = []
         self.prepare: Callable[[Account], Awaitable[None] | None] = lambda _account: None
         self.decorate: Callable[[Session, Element], Element] = lambda _session, element: element
         contacts.on_granted.append(self._granted)
@@ -230,6 +232,8 @@ class Presence:
 
     def peer_unreachable(self, domain: str) -> None:
         """Another server is out of reach: its contacts are shown unavailable, directed presence to it is void."""
+        for listener in self.on_unreachable:
+            listener(domain)
         for session, live in tuple(self._live.items()):
             gone = [jid for jid in live.directed if jid.domain == domain]
             live.directed.difference_update(gone)

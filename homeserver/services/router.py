@@ -94,6 +94,14 @@ class Router:
         elif self.is_served(stanza.sender.domain):
             self._route_remote(stanza, to)
 
+    def pass_on(self, stanza: Stanza) -> None:
+        """`route` for a message that is worth nothing later: for another server it takes the passing lane."""
+        to = stanza.to
+        if to is None or self.is_served(to.domain):
+            self.route(stanza)
+        elif self.federates and self.is_served(stanza.sender.domain):
+            self._outbox.pass_on(stanza.sender.domain, to.domain, stanza.encode())
+
     def _route_remote(self, stanza: Stanza, to: JID) -> None:
         origin, payload = stanza.sender.domain, stanza.encode()
         asks = stanza.name == "iq" and stanza.type in ("get", "set")

@@ -314,3 +314,15 @@ last_activity = Table(
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
 )
+
+# --- entity capabilities --------------------------------------------------------------------------------------------
+
+entity_caps = Table(
+    "entity_caps",
+    metadata,
+    Column("algorithm", Text, primary_key=True),
+    Column("ver", Text, primary_key=True, comment="the hash, which proves the rest"),
+    Column("nodes", Text, nullable=False, comment="JSON array: wanted notifications"),
+    Column("learnt", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.entity_caps"},
+)

@@ -13,8 +13,10 @@ from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.audience import Audience
 from homeserver.services.contacts import Contacts
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
 from homeserver.services.probes import Probes
@@ -63,6 +65,8 @@ class World:
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
+    caps: EntityCaps
+    audience: Audience
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -163,11 +167,28 @@ async def world(
         features = wiring.build(FEATURES, parts)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
+        enquiries = Enquiries(router)
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), enquiries)
+        caps = EntityCaps(enquiries, database, clock)
+        await caps.load()
+        audience = Audience(presence, contacts, router, caps)
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
+                database,
+                clock,
+                accounts,
+                sessions,
+                outbox,
+                router,
+                contacts,
+                presence,
+                catalogue,
+                dispatcher,
+                features,
+                caps,
+                audience,
             )
         finally:
+            await caps.close()
             await contacts.settle()
             accounts.close()
