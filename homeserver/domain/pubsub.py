@@ -181,11 +181,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An explicit subscription. ``jid`` is where notifications go, bare or full."""
+    """An explicit subscription. ``jid`` is where notifications go, bare or full. Nobody has two for one address."""
 
     jid: JID
     state: SubscriptionState
-    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,9 @@ class NodeEvent:
     ``items`` are those published (with payload), or those retracted (payload b""). ``subscribers`` are the addresses
     with an explicit subscription that may still read the node: they are told whatever else. Whoever else is told
     (XEP-0163 s4: contacts with an interest in the node) is found by the access model in ``config``; ``affiliations``
-    are the bare addresses with one, for `homeserver.services.pubsub.access.may_read`.
+    are the bare addresses with one, for `homeserver.services.pubsub.access.may_read`. ``is_told`` is False where the
+    configuration or the request wants no notification; it is then only for who follows the data. A notification has the
+    payloads only where ``config.deliver_payloads`` says so.
     """
 
     kind: EventKind
@@ -208,3 +209,4 @@ class NodeEvent:
     affiliations: Mapping[str, Affiliation] = field(default_factory=dict)
     subscription: Subscription | None = None
     redirect: str = ""
+    is_told: bool = True

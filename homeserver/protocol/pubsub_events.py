@@ -57,18 +57,16 @@ def configured(node: str) -> bytes:
     return _event(b"<configuration node='%b'/>" % _attribute(node))
 
 
-def subscription(node: str, jid: JID, state: str, subid: str) -> bytes:
+def subscription(node: str, jid: JID, state: str) -> bytes:
     """An owner changed the state of a subscription (XEP-0060 s8.8.4)."""
-    inner = b"<subscription node='%b' jid='%b' subscription='%b'%b/>"
-    told = b" subid='%b'" % _attribute(subid) if subid else b""
-    return _event(inner % (_attribute(node), _attribute(str(jid)), state.encode(), told))
+    inner = b"<subscription node='%b' jid='%b' subscription='%b'/>"
+    return _event(inner % (_attribute(node), _attribute(str(jid)), state.encode()))
 
 
-def approval(node: str, jid: JID, subid: str) -> bytes:
+def approval(node: str, jid: JID) -> bytes:
     """The form by which an owner decides about a subscription (XEP-0060 s8.6)."""
     fields = [
         Field(FORM_TYPE, [ns.PUBSUB_SUBSCRIBE_AUTHORIZATION], "hidden"),
-        Field("pubsub#subid", [subid], "hidden"),
         Field("pubsub#node", [node], "text-single", "Node"),
         Field("pubsub#subscriber_jid", [str(jid)], "jid-single", "Who asks"),
         Field("pubsub#allow", ["false"], "boolean", "Let this address subscribe to the node?"),

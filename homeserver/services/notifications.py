@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from homeserver.domain.accounts import AccountState
 from homeserver.domain.pubsub import AccessModel, EventKind, Item, ItemReply, Node, NodeConfig, NodeEvent
 from homeserver.protocol import pubsub_events as events
 from homeserver.protocol.jid import JID
@@ -69,9 +70,9 @@ class Notifications:
         if event.kind is EventKind.SUBSCRIPTION or event.kind is EventKind.REQUEST:
             self._tell_of_subscription(event)
             return
-        content = _content(event)
-        if content is None:
+        if not event.is_told:
             return
+        content = _content(event)
         if event.kind is EventKind.LAST:
             notice = _notice(event.host, event.config, content, events.delayed(event.items[-1].published_at))
             for jid in event.subscribers:
@@ -137,10 +138,10 @@ class Notifications:
         if found is None:
             return
         if event.kind is EventKind.SUBSCRIPTION:
-            content = events.subscription(event.node, found.jid, found.state.value, found.id)
+            content = events.subscription(event.node, found.jid, found.state.value)
             self._router.route(_notice(event.host, event.config, content).to_recipient(found.jid))
             return
-        asked = events.approval(event.node, found.jid, found.id)
+        asked = events.approval(event.node, found.jid)
         form = Notice(event.host, "normal", secrets.token_urlsafe(9), asked, lasting=True)
         for owner in event.subscribers:
             self._router.route(form.to_recipient(owner))
@@ -168,10 +169,12 @@ class Notifications:
         await self._give(session, session.account, interests)
         roster = await self._contacts.roster(session.account)
         for jid in roster.subscriptions:
-            if self._router.is_local(jid.domain):
-                owner = await self._accounts.find(jid.bare)
-                if owner is not None:
-                    await self._give(session, owner, interests)
+            host = self._pubsub.hosts.peek(jid.bare)
+            if not self._router.is_local(jid.domain) or (host is not None and interests.isdisjoint(host.nodes)):
+                continue
+            owner = await self._accounts.find(jid.bare)
+            if owner is not None and owner.state is not AccountState.DELETED:
+                await self._give(session, owner, interests)
 
     async def _give(self, session: Session, owner: Account, interests: Interests) -> None:
         for node, item in await self._pubsub.last_items(owner, session.account.jid, interests):
@@ -204,12 +207,11 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         log.exception("notifying failed")
 
 
-def _content(event: NodeEvent) -> bytes | None:
-    """The ``<event/>``, or None where the node's configuration wants nobody told."""
+def _content(event: NodeEvent) -> bytes:
+    """The ``<event/>``."""
     config, kind, ids = event.config, event.kind, [item.id for item in event.items]
     if kind is EventKind.PUBLISH or kind is EventKind.LAST:
-        told = [_item(event.host, config, item) for item in event.items]
-        return events.items(event.node, told) if config.deliver_notifications and told else None
+        return events.items(event.node, [_item(event.host, config, item) for item in event.items])
     if kind is EventKind.RETRACT:
         return events.retracted(event.node, ids)
     if kind is EventKind.PURGE:

@@ -280,6 +280,18 @@ commit_mark = Table(
     Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
     info={"owner": "homeserver.storage.group_commit"},
 )
+# --- entity capabilities --------------------------------------------------------------------------------------------
+
+entity_caps = Table(
+    "entity_caps",
+    metadata,
+    Column("algorithm", Text, primary_key=True),
+    Column("ver", Text, primary_key=True, comment="the hash, which proves the rest"),
+    Column("nodes", Text, nullable=False, comment="JSON array: wanted notifications"),
+    Column("learnt", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.entity_caps"},
+)
+
 # --- contacts -------------------------------------------------------------------------------------------------------
 
 contact = Table(
@@ -315,14 +327,50 @@ last_activity = Table(
     info={"owner": "homeserver.storage.activity"},
 )
 
-# --- entity capabilities --------------------------------------------------------------------------------------------
+# --- publish-subscribe ----------------------------------------------------------------------------------------------
 
-entity_caps = Table(
-    "entity_caps",
+pubsub_node = Table(
+    "pubsub_node",
     metadata,
-    Column("algorithm", Text, primary_key=True),
-    Column("ver", Text, primary_key=True, comment="the hash, which proves the rest"),
-    Column("nodes", Text, nullable=False, comment="JSON array: wanted notifications"),
-    Column("learnt", Float, nullable=False, index=True),
-    info={"owner": "homeserver.storage.entity_caps"},
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False, comment="bare JID of an account, or domain of the service"),
+    Column("name", Text, nullable=False),
+    Column("creator", Text, nullable=False, comment="bare JID"),
+    Column("created", Float, nullable=False),
+    Column("config", Text, nullable=False, comment="JSON of domain/pubsub.py: NodeConfig"),
+    Column("expire", BigInteger, comment="seconds that items live, or null"),
+    Column("held", Integer, nullable=False, default=0, comment="number of items"),
+    Column("bytes", BigInteger, nullable=False, default=0, comment="of their payloads"),
+    UniqueConstraint("host", "name", name="pubsub_node_name"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_item = Table(
+    "pubsub_item",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False, comment="microseconds, growing within the node"),
+    Column("publisher", Text, nullable=False, comment="bare JID"),
+    Column("payload", LargeBinary, nullable=False),
+    Index("pubsub_item_at", "node", "at"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_affiliation = Table(
+    "pubsub_affiliation",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("affiliation", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_subscription = Table(
+    "pubsub_subscription",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare or full"),
+    Column("state", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
 )

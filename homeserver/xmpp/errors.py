@@ -16,6 +16,7 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
     domain.Conflict: ("conflict", None),
     domain.RateLimited: ("resource-constraint", ErrorType.WAIT),
     domain.TooLarge: ("policy-violation", None),
+    domain.TooMany: ("policy-violation", ErrorType.WAIT),
     domain.ResourceConstraint: ("resource-constraint", None),
     domain.StorageFull: ("resource-constraint", None),
     domain.ServiceUnavailable: ("service-unavailable", None),
@@ -32,4 +33,6 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
 def stanza_error(refusal: domain.DomainError) -> StanzaError:
     """How a refusal is said in XMPP."""
     condition, kind = CONDITIONS[type(refusal)]
+    if refusal.kind is not None:
+        kind = ErrorType(refusal.kind)
     return StanzaError(condition, kind, refusal.text, refusal.application)

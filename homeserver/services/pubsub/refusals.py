@@ -46,22 +46,12 @@ def pending_subscription() -> errors.DomainError:
 
 def too_many_subscriptions() -> errors.DomainError:
     """XEP-0060 s6.1.3.9."""
-    return errors.NotAllowed(application=_condition("too-many-subscriptions"))
+    return errors.TooMany(application=_condition("too-many-subscriptions"))
 
 
 def invalid_jid() -> errors.DomainError:
     """XEP-0060 s6.1.3.1: nobody subscribes somebody else."""
     return errors.BadRequest(application=_condition("invalid-jid"))
-
-
-def jid_required() -> errors.DomainError:
-    """XEP-0060 s6.3.4.3."""
-    return errors.BadRequest(application=_condition("jid-required"))
-
-
-def invalid_subid() -> errors.DomainError:
-    """XEP-0060 s6.2.3.5."""
-    return errors.NotAcceptable(application=_condition("invalid-subid"))
 
 
 def nodeid_required() -> errors.DomainError:

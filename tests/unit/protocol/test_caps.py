@@ -136,7 +136,8 @@ def test_what_a_presence_advertises() -> None:
     c = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:n' ver='v=='/>"
     found = advertised(wire(f"<presence>{c}</presence>".encode()))
     assert found == ("sha-1", "urn:n", "v==")
-    assert found is not None and found.query_node == "urn:n#v=="
+    assert found is not None
+    assert found.query_node == "urn:n#v=="
     for presence in ("<presence/>", f"<presence>{c.replace('v==', 'v' * 1025)}</presence>"):
         assert advertised(wire(presence.encode())) is None
     for name in ("ver", "node"):
