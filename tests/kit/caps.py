@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from xml.etree.ElementTree import Element
 
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol.caps import verification_string
+from homeserver.protocol.caps import Advertised, verification_string
 from tests.kit.fakes import FakeSession, wire
 from tests.kit.world import World
 
@@ -28,6 +28,11 @@ def presence(nodes: Iterable[str], name: str = "Test", *, to: str = "", algorith
     address = f" to='{to}'" if to else ""
     said = f"<c xmlns='{ns.CAPS}' hash='{algorithm}' node='{NODE}' ver='{ver(nodes, name)}'/>"
     return f"<presence{address}>{said}</presence>"
+
+
+def is_known(server: World, nodes: Iterable[str]) -> bool:
+    """Whether nobody needs to be asked about that hash any more."""
+    return server.caps.known(Advertised("sha-1", NODE, ver(nodes))) is not None
 
 
 def questions(stanzas: Iterable[Element]) -> list[Element]:
