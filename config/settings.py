@@ -308,3 +308,8 @@ class Settings:
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names under each domain at which there are services."""
+        return self.groups.subdomain, self.upload.subdomain, self.pubsub.subdomain

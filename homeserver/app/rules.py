@@ -6,21 +6,25 @@ from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
+from homeserver.app.notifying import build_audience, notify
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.services.accounts import Accounts, Ending, Revocation
-from homeserver.services.audience import Audience
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
-from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.probes import Probes
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -48,7 +52,7 @@ class Rules(NamedTuple):
     contacts: Contacts
     presence: Presence
     probes: Probes
-    audience: Audience
+    pubsub: PubSub
     streams: Streams
     pages: Pages
     retention: Retention
@@ -85,10 +89,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     enquiries = Enquiries(router)
-    caps = EntityCaps(enquiries, database, clock)
-    await caps.load()
-    stack.push_async_callback(caps.close)
-    audience = Audience(presence, contacts, router, caps)
+    pubsub = build_pubsub(settings, database, accounts, contacts, clock, stack)
+    audience = await build_audience(presence, contacts, router, enquiries, database, clock, stack)
+    notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -117,11 +120,33 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         contacts,
         presence,
         Probes(presence, contacts, sessions, router),
-        audience,
+        pubsub,
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
     )
+
+
+def build_pubsub(
+    settings: Settings,
+    database: Database,
+    accounts: Accounts,
+    contacts: Contacts,
+    clock: SystemClock,
+    stack: AsyncExitStack,
+) -> PubSub:
+    """Publish-subscribe: for every account, and a service under each domain."""
+    hosts = Hosts(database, accounts, contacts, services_of(settings))
+    accounts.when_revoked(hosts.revoked)
+    stack.push_async_callback(hosts.settle)
+    nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
+    publishing = Publishing(hosts, nodes, database, clock)
+    return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def services_of(settings: Settings) -> dict[str, str]:
+    """The domains of the publish-subscribe service, each with the domain it is under."""
+    return {f"{settings.pubsub.subdomain}.{domain}": domain for domain in settings.domains}
 
 
 class Evictions:

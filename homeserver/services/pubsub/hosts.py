@@ -27,7 +27,7 @@ from homeserver.services.contacts import Contacts
 from homeserver.services.pubsub import access, refusals
 from homeserver.storage import pubsub as storage
 from homeserver.storage.database import Database
-from homeserver.storage.pubsub import StoredNode
+from homeserver.storage.pubsub_shapes import StoredNode
 
 log = structlog.get_logger(__name__)
 

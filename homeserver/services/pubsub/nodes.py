@@ -23,7 +23,7 @@ from homeserver.services.pubsub import access, refusals
 from homeserver.services.pubsub.hosts import Host, Hosts
 from homeserver.storage import pubsub as storage
 from homeserver.storage.database import Database
-from homeserver.storage.pubsub import NewNode, StoredNode
+from homeserver.storage.pubsub_shapes import Exists, NewNode, StoredNode
 
 if TYPE_CHECKING:
     from config.feature_settings import PubSubSettings
@@ -58,7 +58,7 @@ class Nodes:
             made = await self.new(host, name, asker, change)
             try:
                 id_ = await self._database.write(storage.create, made)
-            except storage.Exists as error:
+            except Exists as error:
                 raise Conflict("there is a node of that name") from error
             self.adopt(host, made, id_)
             return name
@@ -186,8 +186,13 @@ class Nodes:
 
     async def affiliations(self, jid: JID, name: str, asker: JID) -> dict[str, Affiliation]:
         """Who is what, for an owner (XEP-0060 s8.9.1)."""
+        (await self._hosts.host(jid)).owned(name, asker)
+        return await self.standing(jid, name)
+
+    async def standing(self, jid: JID, name: str) -> dict[str, Affiliation]:
+        """The affiliations of a node, with the account among its owners; the caller checks who may know."""
         host = await self._hosts.host(jid)
-        found = dict(host.owned(name, asker).affiliations)
+        found = dict(host.find(name).affiliations)
         return {host.jid.bare: Affiliation.OWNER, **found} if host.account is not None else found
 
     async def own_affiliations(self, jid: JID, asker: JID, name: str = "") -> list[tuple[str, Affiliation]]:

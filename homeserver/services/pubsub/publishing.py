@@ -23,7 +23,7 @@ from homeserver.services.pubsub.hosts import Host, Hosts
 from homeserver.services.pubsub.nodes import Nodes, check_name
 from homeserver.storage import pubsub as storage
 from homeserver.storage.database import Database
-from homeserver.storage.pubsub import ItemPage, NewNode, Publication, Published, StoredNode, Wanted
+from homeserver.storage.pubsub_shapes import Exists, Full, ItemPage, NewNode, Publication, Published, StoredNode, Wanted
 
 
 class Publishing:
@@ -127,9 +127,9 @@ class Publishing:
         )
         try:
             return await self._database.write(storage.publish, publication)
-        except storage.Full as error:
+        except Full as error:
             raise refusals.max_items_exceeded("there is no room for more items") from error
-        except storage.Exists as error:
+        except Exists as error:
             raise Conflict("there is a node of that name") from error
 
     # --- taking out -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.storage import pubsub as storage
 from homeserver.storage.database import Database
-from homeserver.storage.pubsub import StoredNode
+from homeserver.storage.pubsub_shapes import StoredNode
 
 
 class Subscriptions:

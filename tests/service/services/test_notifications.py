@@ -5,16 +5,9 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from config.feature_settings import PubSubSettings
 from homeserver.domain.pubsub import AccessModel, Affiliation, ItemReply, NewItem, NodeConfigChange, SendLast
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
-from homeserver.services.notifications import Notifications
-from homeserver.services.pubsub.hosts import Hosts
-from homeserver.services.pubsub.nodes import Nodes
-from homeserver.services.pubsub.publishing import Publishing
-from homeserver.services.pubsub.service import PubSub
-from homeserver.services.pubsub.subscriptions import Subscriptions
 from tests.kit import caps
 from tests.kit.fakes import FakeSession, wire
 from tests.kit.world import World
@@ -22,7 +15,6 @@ from tests.kit.world import World
 MOOD = "urn:mood"
 JULIET = JID.parse("juliet@a.example")
 FAR = "romeo@far.example"
-SERVICE = JID.parse("pubsub.a.example")
 EVENT = f"{{{ns.PUBSUB_EVENT}}}event"
 
 
@@ -31,14 +23,8 @@ class Stage:
 
     def __init__(self, server: World) -> None:
         self.server = server
-        hosts = Hosts(server.database, server.accounts, server.contacts, [SERVICE.domain])
-        nodes = Nodes(hosts, server.database, server.accounts, server.clock, PubSubSettings())
-        publishing = Publishing(hosts, nodes, server.database, server.clock)
-        subscriptions = Subscriptions(hosts, nodes, publishing, server.database)
-        self.pubsub = PubSub(hosts, nodes, publishing, subscriptions)
-        self.notifications = Notifications(
-            self.pubsub, server.audience, server.contacts, server.accounts, server.sessions, server.router
-        )
+        self.pubsub = server.pubsub
+        self.notifications = server.notifications
 
     async def publish(self, text: str, node: str = MOOD, **options: object) -> None:
         item = NewItem("current", f"<mood xmlns='urn:mood'>{text}</mood>".encode())
@@ -135,7 +121,10 @@ async def test_interested_clients_of_contacts_and_of_the_account_are_told(stage:
     told = caps.events(friend.take())
     assert len(told) == 1
     message = told[0]
-    assert message.attrib.items() >= {"from": "juliet@a.example", "to": "romeo@a.example/phone", "type": "headline"}.items()
+    assert (
+        message.attrib.items()
+        >= {"from": "juliet@a.example", "to": "romeo@a.example/phone", "type": "headline"}.items()
+    )
     assert message.get("id")
     item = message.find(f"{EVENT}/{{{ns.PUBSUB_EVENT}}}items/{{{ns.PUBSUB_EVENT}}}item")
     assert item is not None
@@ -326,7 +315,10 @@ async def test_a_subscription_is_served_whatever_the_client_says(stage: Stage) -
         jid = JID.parse(subscriber)
         await stage.pubsub.subscriptions.subscribe(JULIET, MOOD, jid, jid)
     await stage.settle()
-    assert sorted(message.get("to", "") for message in stage.sent_away()) == ["nurse@far.example", "tybalt@far.example/x"]
+    assert sorted(message.get("to", "") for message in stage.sent_away()) == [
+        "nurse@far.example",
+        "tybalt@far.example/x",
+    ]
     await stage.publish("happy")
     assert [(mood_of(found), found.get("to")) for found in stage.sent_away()] == [
         ("happy", "tybalt@far.example/x"),
