@@ -114,7 +114,11 @@ class Notifications:
                         if may_read(jid):
                             told.update((jid.bare, str(client)))
                             self._router.pass_on(notice.to_recipient(client))
-                elif any(node in interests(session) for session in sessions_of(jid.bare)) and may_read(jid):
+                elif (
+                    any(node in interests(session) for session in sessions_of(jid.bare))
+                    and may_read(jid)
+                    and not self._is_blocked(event.host, jid)
+                ):
                     self._tell_sessions(notice, jid, node, told)
         if event.subscribers:
             self._tell_subscribers(event, content, told)
@@ -125,6 +129,10 @@ class Notifications:
             if node in interests(session):
                 told.update((jid.bare, str(session.jid)))
                 session.send(notice.to_recipient(session.jid))
+
+    def _is_blocked(self, one: JID, other: JID) -> bool:
+        """Whether one of two accounts blocks the other (XEP-0163 s4.3.3, XEP-0191 s3.3)."""
+        return self._router.hides(one, other) or self._router.hides(other, one)
 
     def _tell_subscribers(self, event: NodeEvent, content: bytes, told: set[str]) -> None:
         """Tell those who subscribed and have not been told by their interest (XEP-0163 s4.3.2)."""
@@ -177,6 +185,8 @@ class Notifications:
                 await self._give(session, owner, interests)
 
     async def _give(self, session: Session, owner: Account, interests: Interests) -> None:
+        if self._is_blocked(owner.jid, session.jid):
+            return
         for node, item in await self._pubsub.last_items(owner, session.account.jid, interests):
             if session.presence is None:
                 return

@@ -201,7 +201,6 @@ async def world(
         dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), enquiries)
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
-            catalogue.add_item(domain, f"pubsub.{domain}", "Publish-subscribe")
         caps = EntityCaps(enquiries, database, clock)
         await caps.load()
         audience = Audience(presence, contacts, router, caps)

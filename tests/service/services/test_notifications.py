@@ -324,3 +324,18 @@ async def test_a_subscription_is_served_whatever_the_client_says(stage: Stage) -
         ("happy", "tybalt@far.example/x"),
         ("happy", "nurse@far.example"),
     ]
+
+
+async def test_nothing_passes_between_two_of_whom_one_blocks_the_other(stage: Stage) -> None:
+    """XEP-0163 s4.3.3."""
+    for name in ("romeo", "nurse"):
+        await stage.server.befriend("juliet", name)
+    await stage.remote_contact()
+    blocking = {("juliet@a.example", "romeo@a.example"), ("nurse@a.example", "juliet@a.example")}
+    blocking.add(("juliet@a.example", FAR))
+    stage.server.router.hides = lambda sender, to: (sender.bare, to.bare) in blocking
+    await stage.publish("before")
+    romeo, nurse = await stage.online("romeo"), await stage.online("nurse")
+    await stage.server.remote(f"{FAR}/pad", caps.presence((MOOD,), to="juliet@a.example"))
+    await stage.publish("during")
+    assert [moods(romeo), moods(nurse), stage.sent_away()] == [[], [], []]
