@@ -66,7 +66,13 @@ class Notifications:
         contacts.on_granted.append(self._granted)
 
     def told(self, event: NodeEvent) -> None:
-        """Something happened to a node."""
+        """Something happened to a node. It is committed: if telling fails, who asked for it is answered all the same."""
+        try:
+            self._spread(event)
+        except Exception:
+            log.exception("notifying failed", host=event.host.bare, kind=event.kind.value)
+
+    def _spread(self, event: NodeEvent) -> None:
         if event.kind is EventKind.SUBSCRIPTION or event.kind is EventKind.REQUEST:
             self._tell_of_subscription(event)
             return

@@ -93,6 +93,19 @@ async def test_a_contact_on_another_server_is_told(one: ParleyServer, two: Parle
         await eve.until(lambda: told[2:] == [(sender, "later")])
 
 
+async def test_a_subscriber_is_told_without_being_a_contact(one: ParleyServer, two: ParleyServer) -> None:
+    """XEP-0163 s4.3.2: a client here and one elsewhere that say nothing of an interest, by their bare addresses."""
+    async with device(one, "mia") as (mia, _), device(one, "ned") as (ned, near), device(two, "oda") as (oda, far):
+        await publish(mia, "first", "open")
+        sender = slixmpp.JID(mia.xmpp.boundjid.bare)
+        for client, told in ((ned, near), (oda, far)):
+            await client.plugin(60).subscribe(sender, MOOD, bare=True, timeout=10)
+            await client.until(lambda told=told: told == [(str(sender), "first")])  # type: ignore[misc]
+        await publish(mia, "second")
+        for client, told in ((ned, near), (oda, far)):
+            await client.until(lambda told=told: told[1:] == [(str(sender), "second")])  # type: ignore[misc]
+
+
 async def test_nobody_else_is_told_of_what_is_private(one: ParleyServer, two: ParleyServer) -> None:
     """XEP-0223: a whitelist of nobody; the own devices are told."""
     async with (
