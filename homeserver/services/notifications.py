@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -107,11 +107,10 @@ class Notifications:
 
     def _tell(self, event: NodeEvent, content: bytes, roster: Roster) -> None:
         """Tell the account's own clients and those of its contacts, then the subscribers that are left."""
-        node, interests, sessions_of = event.node, self._audience.interests, self._sessions.of
-        is_local = self._router.is_local
+        node, sessions_of, is_local = event.node, self._sessions.of, self._router.is_local
         notice = _notice(event.host, event.config, content, _reply_to(event))
         told: set[str] = set()
-        self._tell_sessions(notice, event.host, node, told)
+        self._tell_sessions(notice, sessions_of(event.host.bare), node, told)
         if event.config.access_model is not AccessModel.WHITELIST or event.affiliations:
             may_read = _judge(event, roster)
             for jid in roster.subscribers:
@@ -120,21 +119,20 @@ class Notifications:
                         if may_read(jid):
                             told.update((jid.bare, str(client)))
                             self._router.pass_on(notice.to_recipient(client))
-                elif (
-                    any(node in interests(session) for session in sessions_of(jid.bare))
-                    and may_read(jid)
-                    and not self._is_blocked(event.host, jid)
-                ):
-                    self._tell_sessions(notice, jid, node, told)
+                    continue
+                sessions = sessions_of(jid.bare)
+                if sessions and may_read(jid) and not self._is_blocked(event.host, jid):
+                    self._tell_sessions(notice, sessions, node, told)
         if event.subscribers:
             self._tell_subscribers(event, content, told)
 
-    def _tell_sessions(self, notice: Notice, jid: JID, node: str, told: set[str]) -> None:
+    def _tell_sessions(self, notice: Notice, sessions: Sequence[Session], node: str, told: set[str]) -> None:
         interests = self._audience.interests
-        for session in tuple(self._sessions.of(jid.bare)):
+        for session in tuple(sessions):
             if node in interests(session):
-                told.update((jid.bare, str(session.jid)))
-                session.send(notice.to_recipient(session.jid))
+                jid = session.jid
+                told.update((jid.bare, str(jid)))
+                session.send(notice.to_recipient(jid))
 
     def _is_blocked(self, one: JID, other: JID) -> bool:
         """Whether one of two accounts blocks the other (XEP-0163 s4.3.3, XEP-0191 s3.3)."""
