@@ -77,8 +77,8 @@ def approval(node: str, jid: JID) -> bytes:
 
 def delayed(at: int) -> bytes:
     """When what is sent now was published, in microseconds since the epoch (XEP-0060 s6.1.7, XEP-0203)."""
-    stamp = datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"<delay xmlns='{ns.DELAY}' stamp='{stamp}'/>".encode()
+    stamp = datetime.fromtimestamp(at // 1_000_000, UTC).isoformat()[:19]
+    return f"<delay xmlns='{ns.DELAY}' stamp='{stamp}Z'/>".encode()
 
 
 def reply_to(jid: JID) -> bytes:

@@ -8,6 +8,7 @@ subscribed to the node. A client that comes, or becomes interested, is given the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +60,7 @@ class Notifications:
         self._accounts = accounts
         self._sessions = sessions
         self._router = router
+        self._ids = map((secrets.token_urlsafe(6) + "-{}").format, itertools.count())
         self._tasks: set[asyncio.Task[None]] = set()
         pubsub.on_event.append(self.told)
         audience.on_interest.append(self._arrived)
@@ -80,7 +82,7 @@ class Notifications:
             return
         content = _content(event)
         if event.kind is EventKind.LAST:
-            notice = _notice(event.host, event.config, content, events.delayed(event.items[-1].published_at))
+            notice = self._notice(event.host, event.config, content, events.delayed(event.items[-1].published_at))
             for jid in event.subscribers:
                 self._router.pass_on(notice.to_recipient(jid))
             return
@@ -108,7 +110,7 @@ class Notifications:
     def _tell(self, event: NodeEvent, content: bytes, roster: Roster) -> None:
         """Tell the account's own clients and those of its contacts, then the subscribers that are left."""
         node, sessions_of, is_local = event.node, self._sessions.of, self._router.is_local
-        notice = _notice(event.host, event.config, content, _reply_to(event))
+        notice = self._notice(event.host, event.config, content, _reply_to(event))
         told: set[str] = set()
         self._tell_sessions(notice, sessions_of(event.host.bare), node, told)
         if event.config.access_model is not AccessModel.WHITELIST or event.affiliations:
@@ -140,7 +142,7 @@ class Notifications:
 
     def _tell_subscribers(self, event: NodeEvent, content: bytes, told: set[str]) -> None:
         """Tell those who subscribed and have not been told by their interest (XEP-0163 s4.3.2)."""
-        notice = _notice(event.host, event.config, content)
+        notice = self._notice(event.host, event.config, content)
         for jid in event.subscribers:
             if str(jid) not in told:
                 self._router.pass_on(notice.to_recipient(jid))
@@ -151,10 +153,10 @@ class Notifications:
             return
         if event.kind is EventKind.SUBSCRIPTION:
             content = events.subscription(event.node, found.jid, found.state.value)
-            self._router.route(_notice(event.host, event.config, content).to_recipient(found.jid))
+            self._router.route(self._notice(event.host, event.config, content).to_recipient(found.jid))
             return
         asked = events.approval(event.node, found.jid)
-        form = Notice(event.host, "normal", secrets.token_urlsafe(9), asked, lasting=True)
+        form = Notice(event.host, "normal", next(self._ids), asked, lasting=True)
         for owner in event.subscribers:
             self._router.route(form.to_recipient(owner))
 
@@ -194,13 +196,20 @@ class Notifications:
         for node, item in await self._pubsub.last_items(owner, session.account.jid, interests):
             if session.presence is None:
                 return
-            session.send(_newest(owner, node, item).to_recipient(session.jid))
+            session.send(self._newest(owner, node, item).to_recipient(session.jid))
 
     async def _give_newest_elsewhere(self, account: Account, client: JID, interests: Interests) -> None:
         if not (await self._contacts.roster(account)).shares_with(client.bare):
             return
         for node, item in await self._pubsub.last_items(account, client, interests):
-            self._router.pass_on(_newest(account, node, item).to_recipient(client))
+            self._router.pass_on(self._newest(account, node, item).to_recipient(client))
+
+    def _newest(self, owner: Account, node: Node, item: Item) -> Notice:
+        content = events.items(node.name, [_item(owner.jid, node.config, item)])
+        return self._notice(owner.jid, node.config, content, events.delayed(item.published_at))
+
+    def _notice(self, host: JID, config: NodeConfig, *content: bytes) -> Notice:
+        return Notice(host, config.notification_type, next(self._ids), *content)
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 
@@ -238,15 +247,6 @@ def _content(event: NodeEvent) -> bytes:
 def _item(host: JID, config: NodeConfig, item: Item) -> EventItem:
     publisher = None if item.publisher.bare == host.bare else item.publisher
     return EventItem(item.id, publisher, item.payload if config.deliver_payloads else b"")
-
-
-def _newest(owner: Account, node: Node, item: Item) -> Notice:
-    content = events.items(node.name, [_item(owner.jid, node.config, item)])
-    return _notice(owner.jid, node.config, content, events.delayed(item.published_at))
-
-
-def _notice(host: JID, config: NodeConfig, *content: bytes) -> Notice:
-    return Notice(host, config.notification_type, secrets.token_urlsafe(9), *content)
 
 
 def _reply_to(event: NodeEvent) -> bytes:

@@ -1,6 +1,7 @@
 """Who is told of what happens to nodes, and when (XEP-0163 s4, XEP-0060 s7.1.2, s9.2)."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -182,7 +183,7 @@ async def test_a_contact_who_may_see_the_account_from_now_on_is_given_the_newest
         ({"access_model": AccessModel.ROSTER, "roster_groups": ("enemies",)}, False),
     ],
 )
-async def test_only_who_may_read_is_told(stage: Stage, options: dict[str, object], is_told: bool) -> None:
+async def test_only_who_may_read_is_told(stage: Stage, options: dict[str, Any], is_told: bool) -> None:
     await stage.server.befriend("juliet", "romeo")
     juliet = await stage.server.account("juliet")
     await stage.server.contacts.set(juliet, JID.parse("romeo@a.example"), groups=["friends"])
