@@ -107,7 +107,7 @@ async def test_a_subscriber_is_told_without_being_a_contact(one: ParleyServer, t
 
 
 async def test_nobody_else_is_told_of_what_is_private(one: ParleyServer, two: ParleyServer) -> None:
-    """XEP-0223: a whitelist of nobody; the own devices are told."""
+    """A whitelist of nobody; the own devices are told."""
     async with (
         device(one, "fay", MOOD) as (fay, own),
         device(one, "gus", MOOD) as (gus, friend),
