@@ -13,7 +13,9 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -25,7 +27,9 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
@@ -56,6 +60,10 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -80,6 +88,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
@@ -92,6 +103,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     pubsub = build_pubsub(settings, database, accounts, contacts, clock, stack)
     audience = await build_audience(presence, contacts, router, enquiries, database, clock, stack)
     notify(pubsub, audience, contacts, accounts, sessions, router, stack)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -124,6 +136,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 

@@ -21,6 +21,7 @@ from homeserver.xmpp import (
     core_presence,
     core_roster,
     disco,
+    invites,
     offline,
     ping_command,
     pubsub,
@@ -28,6 +29,7 @@ from homeserver.xmpp import (
     pubsub_owner,
     queries,
     registration,
+    search,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -43,6 +45,8 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
     ping_command.PingCommand,
     queries.LastActivity,
@@ -53,8 +57,9 @@ FEATURES: Final = (
     pubsub_disco.PubSubDisco,
     pubsub_owner.PubSubOwner,
     registration.Registration,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -70,7 +75,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -81,6 +86,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.limits,
             rules.pages,
             rules.pubsub,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
             book,
@@ -111,7 +119,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
