@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import UploadSettings
+from config.feature_settings import PrivacySettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -129,6 +129,21 @@ class LimitSettings:
         parse_rate("20000 per 10 seconds"),
         "Stanzas from one other server; above it requests are put off.",
         reloadable=True,
+    )
+    presence_per_account: Rate = setting(
+        parse_rate("300 per minute"), "Changes of presence that one account tells its contacts.", reloadable=True
+    )
+    subscriptions_per_account: Rate = setting(
+        parse_rate("300 per hour"), "Contact requests to one account; others are dropped.", reloadable=True
+    )
+    subscriptions_per_sender: Rate = setting(
+        parse_rate("500 per hour"), "Contact requests from one account or one remote address.", reloadable=True
+    )
+    subscriptions_per_peer: Rate = setting(
+        parse_rate("3000 per hour"), "Contact requests from one other server; others are dropped.", reloadable=True
+    )
+    reports_per_account: Rate = setting(
+        parse_rate("30 per hour"), "Reports of abuse from one account.", reloadable=True
     )
     unauthenticated_per_address: int = setting(
         100, "Connections of one address that have not logged in.", at_least=1, reloadable=True
@@ -304,5 +319,6 @@ class Settings:
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
+    privacy: PrivacySettings = section(PrivacySettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)

@@ -2,13 +2,17 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
+from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
@@ -18,6 +22,8 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
+from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -47,6 +53,9 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    privacy: Privacy
+    blocking: Blocking
+    reports: Reports
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -71,14 +80,24 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
-    messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
-    returned.connect(accounts, messaging, router)
-    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    privacy = Privacy(database, sessions, settings.privacy)
+    await privacy.start()
+    privacy.has_written = mailboxes.has_written
+    router.hides = partial(_hides, privacy, accounts)
+    messaging = Messaging(router, accounts, mailboxes, delivery, outbox, privacy)
+    returned.connect(accounts, messaging, router, privacy)
+    admission = Admission(limits)
+    contacts = Contacts(
+        database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts
+    )
+    privacy.roster_of = contacts.roster
+    stack.push_async_callback(privacy.settle)
     stack.push_async_callback(contacts.settle)
-    presence = Presence(contacts, sessions, router, database, clock)
+    presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    accounts.when_revoked(privacy.revoked)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -109,7 +128,15 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
+        privacy,
+        Blocking(privacy, contacts, presence, sessions, router),
+        Reports(database, mailboxes, router, admission, clock, settings.privacy),
     )
+
+
+def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:
+    """Whether the account behind an address keeps itself from another one."""
+    return privacy.is_used and privacy.hides(accounts.peek(sender.bare), to)
 
 
 class Evictions:

@@ -22,6 +22,7 @@ from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
 from homeserver.services.health import Health
 from homeserver.services.operations import Operations
+from homeserver.services.reports import ReportVerbs
 
 
 async def build(
@@ -39,7 +40,7 @@ async def build(
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
-        arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
+        arrivals = Arrivals(rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
             settings.groups,
@@ -79,8 +80,10 @@ async def build(
     reloader.subscribe(lambda new: certificates.reload(new.tls))
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
-    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
+    told = ReportVerbs(rules.database, rules.clock)
+    report_verbs: Verbs = {"report.list": told.list, "report.show": told.show, "report.resolve": told.resolve}
+    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, {**verbs, **report_verbs}))
+    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 

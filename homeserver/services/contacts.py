@@ -44,7 +44,9 @@ from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
 
 if TYPE_CHECKING:
+    from homeserver.services.admission import Admission
     from homeserver.services.clock import Clock
+    from homeserver.services.privacy import Privacy
     from homeserver.services.router import Router
     from homeserver.services.sessions import Sessions
     from homeserver.storage.database import Database
@@ -84,6 +86,8 @@ class Contacts:
         sessions: Sessions,
         router: Router,
         clock: Clock,
+        privacy: Privacy,
+        admission: Admission,
         *,
         limits: ContactSettings | None = None,
     ) -> None:
@@ -92,6 +96,8 @@ class Contacts:
         self._sessions = sessions
         self._router = router
         self._clock = clock
+        self._privacy = privacy
+        self._admission = admission
         self._limits = limits or ContactSettings()
         self._rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
         self._recent: OrderedDict[str, Roster] = OrderedDict()
@@ -223,13 +229,16 @@ class Contacts:
     async def outbound(self, account: Account, stanza: Stanza) -> None:
         """A client of the account sent a subscription stanza (RFC 6121 s3.1.2, s3.1.5, s3.2.2, s3.3.2, s3.4.2).
 
-        The contact sees it from and to bare JIDs. Raises `NotAllowed` for the own address, `ResourceConstraint` when
-        the roster is full.
+        The contact sees it from and to bare JIDs. Raises `NotAllowed` for the own address, `Blocked` for one that the
+        account blocks, `RateLimited` for too many requests, `ResourceConstraint` when the roster is full.
         """
         if stanza.to is None or stanza.type not in TYPES:
             raise BadRequest("a subscription needs a contact")
         jid = self._not_self(account, stanza.to)
         kind = stanza.type
+        await self._privacy.check_outgoing(account, jid)
+        if kind == SUBSCRIBE:
+            self._admission.request(account)
         told = readdressed(stanza, account.jid, jid)
 
         def decide(before: Contact) -> Contact:
@@ -259,6 +268,8 @@ class Contacts:
         jid = stanza.sender.to_bare()
         if account is None or account.state is AccountState.DELETED or jid == account.jid:
             return
+        if await self._privacy.bars_later(account, jid):
+            return  # XEP-0191 s3.3: no answer and no error
         kind = stanza.type
         told = readdressed(stanza, jid, account.jid)
         async with self._lock(account.jid.bare):
@@ -280,6 +291,10 @@ class Contacts:
             known = roster.get(jid.bare) or Contact(jid)
             if inbound(kind, known.state, known.approved).state is known.state:
                 return known
+        is_remote = not self._router.is_local(jid.domain)
+        if kind == SUBSCRIBE and not self._admission.requested(account, jid, is_remote):
+            log.warning("subscription request dropped", account=account.jid.bare, contact=jid.bare, reason="too often")
+            return None
 
         def decide(before: Contact) -> Contact:
             decided = inbound(kind, before.state, before.approved)

@@ -16,6 +16,7 @@ from homeserver.services.outbox import Outbox
 
 DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 """Presence that changes what is stored on the other side; it must arrive."""
+_ALWAYS: Final = frozenset(("error", "unavailable", "unsubscribe", "unsubscribed"))
 
 
 class Attached(Protocol):
@@ -45,7 +46,9 @@ class Router:
     attached there takes messages to the domain's own address.
 
     ``federates`` is whether other domains are reached at all; what is for them is refused or dropped otherwise.
-    ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
+    ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses. ``hides`` tells
+    whether an account keeps everything of its own from an address (XEP-0191 s3.3); only that it is unavailable, that a
+    subscription ended, and errors are passed on then.
     """
 
     def __init__(self, domains: frozenset[str], outbox: Outbox, federates: bool = True) -> None:
@@ -53,6 +56,7 @@ class Router:
         self._outbox = outbox
         self.federates = federates
         self.on_local: Callable[[Stanza], None] | None = None
+        self.hides: Callable[[JID, JID], bool] = lambda _sender, _to: False
         self.attached: dict[str, Attached] = {}
 
     @property
@@ -84,7 +88,7 @@ class Router:
     def route(self, stanza: Stanza) -> None:
         """Pass a stanza on to its recipient. Never raises for one that is absent; does nothing without ``to``."""
         to = stanza.to
-        if to is None:
+        if to is None or (stanza.type not in _ALWAYS and self.hides(stanza.sender, to)):
             return
         if to.domain in self._domains:
             if self.on_local is not None:
