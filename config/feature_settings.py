@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.declare import setting
-from config.units import Duration, Label, parse_duration
+from config.units import ContactUri, Duration, Label, parse_duration
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAddressSettings:
+    """Whom people write to about this server; shown in service discovery. Each is a list of addresses."""
+
+    abuse: tuple[ContactUri, ...] = setting((), "For reports of abuse.")
+    admin: tuple[ContactUri, ...] = setting((), "Who runs the server.")
+    feedback: tuple[ContactUri, ...] = setting((), "For opinions on the service.")
+    sales: tuple[ContactUri, ...] = setting((), "For business with the organisation.")
+    security: tuple[ContactUri, ...] = setting((), "For reports of security problems.")
+    status: tuple[ContactUri, ...] = setting((), "Where the state of the service is shown.")
+    support: tuple[ContactUri, ...] = setting((), "For help.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from client_api.http import frames
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.seeds import Seeds
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -75,7 +77,7 @@ Close codes: 1001 the server stops, 1008 policy, 1009 frame too large, 4400 bad 
 
 def page() -> str:
     """The whole page."""
-    groups = [object.__new__(kind) for kind in (Auth, Messages, PresenceEndpoints, Seeds)]
+    groups = [object.__new__(kind) for kind in (Auth, Messages, PresenceEndpoints, Blocks, PrivacyEndpoints, Seeds)]
     made = document(groups, "0", "/")
     lines = [_INTRODUCTION, "## Endpoints\n", "| call | what it does | body or query | answer | refusals |"]
     lines.append("|---|---|---|---|---|")

@@ -7,18 +7,22 @@ from aiohttp import web
 
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.endpoint import Gate
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
+from client_api.xmpp.bosh import BoshFace, MakeBosh
 from client_api.xmpp.connection import Connection, Wire
 from client_api.xmpp.face import XmppFace
 from client_api.xmpp.tcp import is_loopback
 from client_api.xmpp.websocket import WebSocketFace
 from config.settings import Settings
 from homeserver.app.rules import Rules
+from homeserver.protocol.bosh import BoshFraming
 from homeserver.protocol.framing import WebSocketFraming
 from homeserver.protocol.xml_input import XmlLimits
 from homeserver.services.client_messages import ClientMessages
@@ -51,16 +55,28 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
-    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
+    endpoints: list[object] = [
+        auth,
+        messages,
+        PresenceEndpoints(rules.contacts, rules.sessions, live),
+        Seeds(auth, messages),
+    ]
+    endpoints += [Blocks(rules.blocking, rules.reports), PrivacyEndpoints(rules.privacy)]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
-    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
+    bosh = BoshFace(bosh_connect(face, cleartext), settings.limits.stanza_bytes)
+    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle), *bosh.routes()]
     hosts = Hosts(host_names(settings, public_url))
     app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
     server = HttpServer(app, ending=[live.close_all])
     rules.metrics.read_from(
         "connections",
-        lambda: {"xmpp": len(face) - websocket.open, "websocket": websocket.open, "http": len(server)},
+        lambda: {
+            "xmpp": len(face) - websocket.open - bosh.open,
+            "websocket": websocket.open,
+            "bosh": bosh.open,
+            "http": len(server),
+        },
     )
     rules.metrics.read_from("http_requests", lambda: server.traffic.statuses.counts)
     rules.metrics.read_from("http_seconds", lambda: server.traffic.seconds)
@@ -73,6 +89,16 @@ def websocket_connect(face: XmppFace, cleartext: bool) -> Any:
     def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None) -> Connection:
         options = face.options(cleartext_ok=cleartext, starttls=False)
         return face.connect(wire, address, bindings, WebSocketFraming(XmlLimits()), options)
+
+    return connect
+
+
+def bosh_connect(face: XmppFace, cleartext: bool) -> MakeBosh:
+    """Makes connections of BOSH sessions; without TLS only where the listener is a cleartext one."""
+
+    def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None, framing: BoshFraming) -> Connection:
+        options = face.options(cleartext_ok=cleartext, starttls=False)
+        return face.connect(wire, address, bindings, framing, options)
 
     return connect
 

@@ -87,9 +87,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox, privacy)
     returned.connect(accounts, messaging, router, privacy)
     admission = Admission(limits)
-    contacts = Contacts(
-        database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts
-    )
+    contacts = Contacts(database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts)
     privacy.roster_of = contacts.roster
     stack.push_async_callback(privacy.settle)
     stack.push_async_callback(contacts.settle)

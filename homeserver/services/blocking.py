@@ -68,7 +68,9 @@ class Blocking:
         # A contact that is blocked by one of its resources sees the others go on.
         subscribers += [jid for jid in added if roster.shares_with(jid.bare) and not before.blocks(jid)]
         for session in shown:
-            named = [jid for jid in self._presence.addressed_by(session) if after.blocks(jid) and not before.blocks(jid)]
+            named = [
+                jid for jid in self._presence.addressed_by(session) if after.blocks(jid) and not before.blocks(jid)
+            ]
             for jid in dict.fromkeys([*subscribers, *named]):
                 self._router.route(presence(UNAVAILABLE, session.jid, jid))
 

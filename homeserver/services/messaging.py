@@ -24,11 +24,11 @@ from homeserver.domain.messages import ARCHIVE, DURABLE, KEEP, Kind, Message, St
 from homeserver.domain.privacy import Strangers
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
-from homeserver.services.accounts import UNKNOWN, Accounts, Unknown
+from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.outbox import Outbox
-from homeserver.services.privacy import Privacy, refusal
+from homeserver.services.privacy import Privacy, blocked_error
 from homeserver.services.router import Router
 from homeserver.storage.faults import is_full
 
@@ -195,9 +195,7 @@ class Messaging:
             raise ServiceUnavailable  # RFC 6121 s8.5.2.1.1
         return account
 
-    def _judge(
-        self, sender: Account | None, source: JID, message: Message, recipient: Account | None
-    ) -> Sides | None:
+    def _judge(self, sender: Account | None, source: JID, message: Message, recipient: Account | None) -> Sides | None:
         """How the two sides take a message; None for as usual.
 
         Raises `Blocked` where the sender blocks the recipient, `ServiceUnavailable`, which an account that does not exist
@@ -207,7 +205,7 @@ class Messaging:
         mine = None if sender is None else privacy.facts(sender)
         theirs = None if recipient is None else privacy.facts(recipient)
         if mine is not None and mine.blocks(to):
-            raise refusal()
+            raise blocked_error()
         if recipient is not None and theirs is not None and theirs.blocks(source):
             raise ServiceUnavailable
         if sender is not None and mine is not None:
@@ -244,7 +242,7 @@ class Messaging:
         return received
 
     def _store(
-        self, message: Message, sender: Account | None, recipient: Account | None, accepted: "_Accepted"
+        self, message: Message, sender: Account | None, recipient: Account | None, accepted: Then
     ) -> Stored:
         if message.treatment & STORED:
             return self._mailboxes.append(message, sender, recipient, accepted)

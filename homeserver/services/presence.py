@@ -261,7 +261,9 @@ class Presence:
     def is_addressed(self, account: Account, jid: JID) -> bool:
         """Whether a session of the account shows itself to an address by name, such as to a room it is in."""
         return any(
-            shown.bare == jid.bare for session in self._sessions.of(account.jid.bare) for shown in self.addressed_by(session)
+            shown.bare == jid.bare
+            for session in self._sessions.of(account.jid.bare)
+            for shown in self.addressed_by(session)
         )
 
     async def last_seen(self, account: Account) -> LastSeen | None:
@@ -360,9 +362,7 @@ class Presence:
             copy = None
             for session in tuple(sessions(jid.bare)):
                 if session.presence is not None:
-                    if guarded and (
-                        blocks(session.account.id, shown.sender) or blocks(roster.account, session.jid)
-                    ):
+                    if guarded and (blocks(session.account.id, shown.sender) or blocks(roster.account, session.jid)):
                         continue
                     copy = copy or shown.to_recipient(jid)
                     session.send(copy)

@@ -164,7 +164,7 @@ class Privacy:
     async def check_outgoing(self, account: Account, to: JID) -> None:
         """Raises `Blocked` where the account blocks who it wants to reach."""
         if account.id in self._marked and (await self.load(account)).blocks(to):
-            raise refusal()
+            raise blocked_error()
 
     async def bars_later(self, account: Account, jid: JID) -> bool:
         """Whether an account blocks an address."""
@@ -289,6 +289,6 @@ class Privacy:
         return found
 
 
-def refusal() -> Blocked:
+def blocked_error() -> Blocked:
     """What to tell an account that writes to somebody whom it blocks (XEP-0191 s3.3)."""
     return Blocked("You block this address", element(ns.BLOCKING_ERRORS, "blocked"))

@@ -98,7 +98,9 @@ class Reports:
             await self._database.write(storage.purge_before, self._clock.now() - self._settings.report_retention)
 
     def _notify(self, account: Account, number: int, made: storage.Report) -> None:
-        text = f"Report {number}: {made.reporter} reports {made.jid} for {made.reason}. See: parley reports show {number}"
+        text = (
+            f"Report {number}: {made.reporter} reports {made.jid} for {made.reason}. See: parley reports show {number}"
+        )
         for address in self._settings.report_to:
             to = JID.parse(address)
             message = Element(MESSAGE, {"type": "normal", "id": f"report-{number}"})

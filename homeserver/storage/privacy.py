@@ -35,7 +35,9 @@ def load(connection: Connection, account: int, owner: JID) -> Facts:
 def block(connection: Connection, account: int, jids: Iterable[str]) -> None:
     """Add addresses to the block list; those that are there stay."""
     for jid in jids:
-        connection.execute(dialect.upsert(connection, blocked).values(account=account, jid=jid).on_conflict_do_nothing())
+        connection.execute(
+            dialect.upsert(connection, blocked).values(account=account, jid=jid).on_conflict_do_nothing()
+        )
 
 
 def unblock(connection: Connection, account: int, jids: Iterable[str] | None) -> None:

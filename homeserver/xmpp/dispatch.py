@@ -22,7 +22,7 @@ from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.messaging import Messaging
-from homeserver.services.privacy import Privacy, refusal
+from homeserver.services.privacy import Privacy, blocked_error
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage.faults import is_full
@@ -118,7 +118,7 @@ class Dispatcher:
             if barred is None:
                 return self._known_first(session.account, partial(self.presence, session, stanza))
             if barred:
-                self._refuse(stanza, refusal())
+                self._refuse(stanza, blocked_error())
                 return None
         try:
             return self._guard(stanza, handler(session, stanza))
@@ -137,7 +137,7 @@ class Dispatcher:
         if barred is None:
             return self._known_first(session.account, partial(self.iq, session, stanza, respond))
         if barred:
-            self._refuse(stanza, refusal())
+            self._refuse(stanza, blocked_error())
             return None
         if not self._router.is_local(to.domain):
             self._router.route(stanza)

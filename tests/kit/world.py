@@ -8,33 +8,55 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
+from config.feature_settings import ContactAddressSettings, PrivacySettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
+from homeserver.domain.ids import IdSource
+from homeserver.domain.messages import PageRequest
+from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
+from homeserver.protocol.xml import parse_stanza, text_of
 from homeserver.services.accounts import Accounts
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.contacts import Contacts
+from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.limits import Limits
+from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
+from homeserver.services.reports import Reports
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.archive_preferences import Preferences
+from homeserver.xmpp.blocking import BlockingCommand
 from homeserver.xmpp.caps import Caps
 from homeserver.xmpp.catalogue import Catalogue
+from homeserver.xmpp.commands import CommandBook, Commands
+from homeserver.xmpp.contact_addresses import Addresses, ContactAddresses
+from homeserver.xmpp.core_message import start_tag
 from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
+from homeserver.xmpp.ping_command import PingCommand
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
+from homeserver.xmpp.reporting import Reporting
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (Caps, CorePresence, CoreRoster, Disco, LastActivity, Ping, Registration, Time, Version)
+FEATURES = (BlockingCommand, Preferences, Reporting,
+    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, Registration, Time,
+    Version,
+)  # fmt: skip
 
 
 @dataclass
@@ -62,6 +84,11 @@ class World:
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
+    privacy: Privacy
+    mailboxes: Mailboxes
+    messaging: Messaging
+    blocking: Blocking
+    reports: Reports
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -97,6 +124,28 @@ class World:
             await self._finished(self.dispatcher.iq(session, made, None))
         else:
             await self._finished(self.dispatcher.presence(session, made))
+
+    async def write(self, session: FakeSession, to: str, text: str, kind: str = "chat", origin: str = "") -> list[Any]:
+        """A client sends a message; what it was told: the stored message, an error, or (None, None) for a refusal."""
+        more = f"<origin-id xmlns='{ns.STANZA_ID}' id='{origin}'/>" if origin else ""
+        body = f"<message to='{to}' type='{kind}' id='m'><body>{text}</body>{more}</message>"
+        told: list[Any] = []
+        element = stanza(body, session.jid).element
+        waiting = self.dispatcher.message(
+            session, element, None, JID.parse(to), start_tag(session.jid), lambda *found: told.append(found)
+        )
+        await self._finished(waiting)
+        return told
+
+    async def archive(self, name: str) -> list[str]:
+        """The texts in an account's archive, oldest first."""
+        page = await self.mailboxes.page(await self.account(name), PageRequest(100))
+        return [text_of(parse_stanza(entry.payload), ns.CLIENT, "body") or "" for entry in page.entries]
+
+    async def waiting(self, name: str) -> list[str]:
+        """The texts that wait for an account, oldest first."""
+        found = await self.mailboxes.pending(await self.account(name), 100)
+        return [text_of(parse_stanza(entry.payload), ns.CLIENT, "body") or "" for entry in found]
 
     async def iq(self, session: FakeSession, text: str) -> Element:
         """A client sends an IQ to this server; its answer."""
@@ -140,7 +189,12 @@ class World:
 
 @asynccontextmanager
 async def world(
-    path: Path, *, registration: str = "open", limits: ContactSettings | None = None
+    path: Path,
+    *,
+    registration: str = "open",
+    limits: ContactSettings | None = None,
+    privacy: PrivacySettings | None = None,
+    rates: LimitSettings | None = None,
 ) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
@@ -151,21 +205,44 @@ async def world(
         outbox = FakeOutbox()
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
         sessions = Sessions(50)
-        contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
+        mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
+        await mailboxes.load()
+        privacy_settings = privacy or PrivacySettings()
+        rules = Privacy(database, sessions, privacy_settings)
+        await rules.start()
+        rules.has_written = mailboxes.has_written
+        router.hides = lambda sender, to: rules.hides(accounts.peek(sender.bare), to)
+        delivery = Delivery(sessions, mailboxes)
+        messaging = Messaging(router, accounts, mailboxes, delivery, cast(Any, outbox), rules)
+        buckets = Limits(rates or LimitSettings(), clock.monotonic)
+        admission = Admission(buckets)
+        contacts = Contacts(
+            database, accounts, sessions, router, clock, rules, admission, limits=limits or ContactSettings()
+        )
+        rules.roster_of = contacts.roster
         accounts.when_revoked(contacts.revoked)
-        presence = Presence(contacts, sessions, router, database, clock)
+        accounts.when_revoked(rules.revoked)
+        presence = Presence(contacts, sessions, router, database, clock, rules, admission)
+        presence.on_initial.append(delivery.arrived)
+        blocking = Blocking(rules, contacts, presence, sessions, router)
+        reports = Reports(database, mailboxes, router, admission, clock, privacy_settings)
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
-        buckets = Limits(LimitSettings(), clock.monotonic)
-        parts = [accounts, buckets, catalogue, contacts, presence, router, software]
+        book = CommandBook(clock)
+        shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
+        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
+        parts += [sessions, rules, blocking, reports]
         features = wiring.build(FEATURES, parts)
+        book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging, Enquiries(router), rules)
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
-            )
+                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features,
+                rules, mailboxes, messaging, blocking, reports,
+            )  # fmt: skip
         finally:
             await contacts.settle()
+            await rules.settle()
             accounts.close()
