@@ -241,9 +241,7 @@ class Messaging:
         _hide(received, recipient, sides.recipient)
         return received
 
-    def _store(
-        self, message: Message, sender: Account | None, recipient: Account | None, accepted: Then
-    ) -> Stored:
+    def _store(self, message: Message, sender: Account | None, recipient: Account | None, accepted: Then) -> Stored:
         if message.treatment & STORED:
             return self._mailboxes.append(message, sender, recipient, accepted)
         return self._mailboxes.pass_by(message, accepted)

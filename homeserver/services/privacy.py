@@ -291,4 +291,4 @@ class Privacy:
 
 def blocked_error() -> Blocked:
     """What to tell an account that writes to somebody whom it blocks (XEP-0191 s3.3)."""
-    return Blocked("You block this address", element(ns.BLOCKING_ERRORS, "blocked"))
+    return Blocked(application=element(ns.BLOCKING_ERRORS, "blocked"))
