@@ -23,6 +23,7 @@ from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
+from homeserver.services.probes import Probes
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
@@ -50,6 +51,7 @@ class Rules(NamedTuple):
     messaging: Messaging
     contacts: Contacts
     presence: Presence
+    probes: Probes
     streams: Streams
     pages: Pages
     retention: Retention
@@ -123,6 +125,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         messaging,
         contacts,
         presence,
+        Probes(presence, contacts, sessions, router),
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),

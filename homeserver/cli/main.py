@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "check": ("check", "Say what is wrong with the set-up and what to do."),
     "account": ("accounts", "Add, list, disable or delete accounts; set passwords."),
     "queue": ("queue", "Look at what waits for other servers."),
+    "reports": ("reports", "Reports of spam and abuse."),
     "keys": ("keys", "List, rotate or revoke the signing keys of federation."),
     "live": ("live", "Show the frames of a WebSocket of the JSON API."),
     "bench": ("benchmarks", "Measure whole servers."),

@@ -28,6 +28,7 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
+from homeserver.services.probes import Probes
 from homeserver.services.reports import Reports
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -232,6 +233,7 @@ async def world(
         shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
         parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
         parts += [sessions, rules, blocking, reports]
+        parts += [Probes(presence, contacts, sessions, router)]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
         handlers = collect(features)

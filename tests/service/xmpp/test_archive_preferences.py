@@ -61,7 +61,10 @@ async def test_what_is_refused(server: World, text: str, error: str) -> None:
 
 async def test_others_are_told_nothing(server: World) -> None:
     alice, _ = await server.session("alice"), await server.account("bob")
-    for kind, payload in (("get", "<prefs xmlns='urn:xmpp:mam:2'/>"), ("set", "<prefs xmlns='urn:xmpp:mam:2' default='never'/>")):
+    for kind, payload in (
+        ("get", "<prefs xmlns='urn:xmpp:mam:2'/>"),
+        ("set", "<prefs xmlns='urn:xmpp:mam:2' default='never'/>"),
+    ):
         answers = [
             short(await server.iq(alice, f"<iq type='{kind}' id='p' to='{to}'>{payload}</iq>")).replace(to, "x")
             for to in (BOB, "nobody@a.example")
@@ -124,7 +127,10 @@ async def test_other_servers(server: World) -> None:
     [[stored, error]] = await server.write(alice, FAR, "out", origin="1")
     assert (stored.id, error) == (0, None)
     assert len(server.outbox.durable) == 1
-    assert [[found.id for found, _ in await server.write(alice, FAR, "out", origin="1")], len(server.outbox.durable)] == [[0], 1]
+    assert [
+        [found.id for found, _ in await server.write(alice, FAR, "out", origin="1")],
+        len(server.outbox.durable),
+    ] == [[0], 1]
     await server.remote(f"{FAR}/x", f"<message to='{ALICE}' type='chat'><body>in</body></message>")
     assert len(alice.delivered) == 1
     assert await server.archive("alice") == []
