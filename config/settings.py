@@ -184,6 +184,9 @@ class ArchiveSettings:
         50, "Messages on a page when the client does not say.", at_least=1, at_most=100, reloadable=True
     )
     page_max: int = setting(100, "Most messages on a page.", at_least=1, at_most=1000, reloadable=True)
+    waiting: int = setting(
+        50_000, "Messages that may wait for an account that reads nothing; more are refused.", at_least=1
+    )
     retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.", reloadable=True)
 
 

@@ -24,6 +24,7 @@ from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
+from homeserver.services.quota import WaitingQuota
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
@@ -95,6 +96,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     stack.push_async_callback(contacts.settle)
     presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
+    _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     accounts.when_revoked(privacy.revoked)
@@ -133,6 +135,17 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         Blocking(privacy, contacts, presence, sessions, router),
         Reports(database, mailboxes, router, admission, clock, settings.privacy),
     )
+
+
+def _bound_waiting(
+    most: int, delivery: Delivery, mailboxes: Mailboxes, messaging: Messaging, presence: Presence
+) -> None:
+    """No more than ``most`` messages wait for an account that reads nothing."""
+    quota = WaitingQuota(most)
+    delivery.on_waiting.append(quota.waited)
+    mailboxes.on_read.append(quota.read)
+    presence.on_initial.append(quota.returned)
+    messaging.full = quota.full
 
 
 def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:

@@ -42,6 +42,8 @@ class Mailboxes:
         self._clock = clock
         self._resends: dict[Resend, int] = {}
         self._ages: deque[tuple[float, int, Resend]] = deque()
+        self.on_read: list[Callable[[Account], None]] = []
+        """Told of an account that reads its archive."""
 
     async def load(self) -> None:
         """Rebuild the set of recent messages from the log (threats, design rule 3)."""
@@ -146,6 +148,8 @@ class Mailboxes:
 
     async def page(self, account: Account, request: PageRequest) -> Page:
         """A slice of the archive; everything whose ``then`` has been called is in it."""
+        for listener in self.on_read:
+            listener(account)
         return await self._database.read(sql.page, account.id, request, self._commit.view(account.id))
 
     async def behind(self, account: Account, position: int, limit: int) -> Page:

@@ -8,7 +8,7 @@ up to the group commit; ``then`` follows when the message is durable, and only t
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -59,7 +59,8 @@ _AS_USUAL: Final = Sides()
 class Messaging:
     """Takes messages from local senders and from peers, and answers for them.
 
-    ``on_stored`` is called for each after its commit, before its sessions are given it.
+    ``on_stored`` is called for each after its commit, before its sessions are given it. ``full`` holds the numbers of
+    accounts for which so much waits that no more is taken.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Messaging:
         self._outbox = outbox
         self._attached = router.attached
         self._privacy = privacy
+        self.full: Collection[int] = ()
         self.on_stored: list[Observer] = []
 
     def knows(self, to: JID, source: JID, sender: Account | None = None) -> bool:
@@ -193,6 +195,8 @@ class Messaging:
             raise ServiceUnavailable  # RFC 6121 s8.5.1
         if message.kind == _GROUPCHAT and message.to.is_bare:
             raise ServiceUnavailable  # RFC 6121 s8.5.2.1.1
+        if self.full and account.id in self.full and message.treatment & KEEP:
+            raise ResourceConstraint("Too much waits for this account")
         return account
 
     def _judge(self, sender: Account | None, source: JID, message: Message, recipient: Account | None) -> Sides | None:

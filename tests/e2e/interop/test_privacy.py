@@ -73,14 +73,13 @@ async def test_a_report(one: ParleyServer, two: ParleyServer) -> None:
 
 async def test_archive_preferences(one: ParleyServer, two: ParleyServer) -> None:
     async with private(one, "eve") as eve, device(two, "fay") as fay:
-        prefs = await eve.plugin(441).get_preferences(timeout=20)
-        assert prefs["mam_prefs"]["default"] == "always"
-        await eve.plugin(441).set_preferences(default="always", never={slixmpp.JID("fay@two.example")}, timeout=20)
+        assert await eve.plugin(441).get_preferences(timeout=20) == ("always", set(), set())
+        await eve.plugin(441).set_preferences(default="always", never=[slixmpp.JID("fay@two.example")], timeout=20)
         eve.say("fay@two.example", "between us")
         await fay.said("between us")
         fay.say("eve@one.example", "of course")
         await eve.said("of course")
         assert await eve.texts() == []
         assert await fay.texts() == ["between us", "of course"]
-        prefs = await eve.plugin(441).get_preferences(timeout=20)
-        assert {str(jid) for jid in prefs["mam_prefs"]["never"]} == {"fay@two.example"}
+        _, _, never = await eve.plugin(441).get_preferences(timeout=20)
+        assert [str(jid) for jid in never] == ["fay@two.example"]
