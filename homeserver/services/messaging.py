@@ -92,9 +92,10 @@ class Messaging:
             if isinstance(found, Unknown):
                 return False
             recipient = found
-        if not self._privacy.watches(sender, recipient):
+        privacy = self._privacy
+        if not privacy.is_used or not privacy.watches(sender, recipient):
             return True
-        return self._privacy.is_ready(sender, source, recipient)
+        return privacy.is_ready(sender, source, recipient)
 
     async def prepare(self, to: JID, source: JID, sender: Account | None = None) -> None:
         """Load what `submit` and `receive` must know about both sides."""
@@ -111,14 +112,14 @@ class Messaging:
         sides = None
         if to.local and to.domain in self._domains:
             recipient = self._recipient(message)
-            if self._privacy.watches(sender, recipient):
+            if self._privacy.is_used and self._privacy.watches(sender, recipient):
                 sides = self._judge(sender, source, message, recipient)
             if self._mailboxes.resent(message, then):
                 return None
             if sides is not None:
                 return self._store_apart(sides, message, sender, source, recipient, then)
             return self._store(message, sender, recipient, _Accepted(self, sender, source, recipient, then))
-        if self._privacy.watches(sender, None):
+        if self._privacy.is_used and self._privacy.watches(sender, None):
             sides = self._judge(sender, source, message, None)
         if to.domain in self._attached:
             self._attached[to.domain].submit(sender, source, message, then)
@@ -178,7 +179,7 @@ class Messaging:
             return
         recipient = self._recipient(message)
         accepted = _Accepted(self, None, message.sender, recipient, then)
-        if self._privacy.watches(None, recipient):
+        if self._privacy.is_used and self._privacy.watches(None, recipient):
             sides = self._judge(None, message.sender, message, recipient)
             if sides is not None:
                 message = _marked(message) if sides.marked else message

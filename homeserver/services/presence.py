@@ -109,8 +109,7 @@ class Presence:
             priority = priority_of(stanza.element)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        if session.presence is not None:
-            self._admission.broadcast(session.account)
+        self._admission.broadcast(session.account)
         loading = [found for found in (self._privacy.loading(session.account), self.prepare(session.account)) if found]
         if loading:
             return self._available_later(session, stanza, priority, loading)

@@ -59,6 +59,8 @@ class Privacy:
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._leaving: set[asyncio.Task[None]] = set()
         self._default = Strangers(settings.strangers)
+        self.is_used = self._default is not Strangers.OFF
+        """Whether any account chose anything, or all have a policy: a plain attribute, every message asks."""
         self.roster_of: Callable[[Account], Awaitable[Roster]] | None = None
         self.has_written: Callable[[Account, str], Awaitable[bool]] | None = None
         self.is_addressed: list[Callable[[Account, JID], bool]] = []
@@ -66,6 +68,7 @@ class Privacy:
     async def start(self) -> None:
         """Learn which accounts chose anything."""
         self._marked = await self._database.read(storage.accounts)
+        self._count()
 
     # --- without waiting --------------------------------------------------------------------------------------------
 
@@ -106,11 +109,6 @@ class Privacy:
     def hides(self, owner: Account | Unknown | None, jid: JID) -> bool:
         """As `blocks`, for an account that was perhaps not found."""
         return owner is not None and not isinstance(owner, Unknown) and self.blocks(owner.id, jid)
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any account chose anything."""
-        return bool(self._marked)
 
     def loading(self, account: Account) -> Awaitable[object] | None:
         """What is to be awaited before `blocks` is sure; None where it is."""
@@ -230,6 +228,7 @@ class Privacy:
                 await self._database.write(storage.purge, account.id)
                 self._marked.discard(account.id)
                 self._loaded.pop(account.id, None)
+                self._count()
         except Exception:
             log.exception("privacy of a deleted account was not removed", account=account.jid.bare)
 
@@ -271,6 +270,7 @@ class Privacy:
             self._marked.add(account.id)
         else:
             self._marked.discard(account.id)
+        self._count()
         self._loaded[account.id] = facts
         self._loaded.move_to_end(account.id)
         for _ in range(_LOOKED_AT if len(self._loaded) > CACHED else 0):
@@ -281,6 +281,9 @@ class Privacy:
             del self._loaded[oldest]
             break
         return facts
+
+    def _count(self) -> None:
+        self.is_used = bool(self._marked) or self._default is not Strangers.OFF
 
     def _lock(self, account: Account) -> asyncio.Lock:
         found = self._locks.get(account.id)
