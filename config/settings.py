@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import ContactAddressSettings, PrivacySettings, UploadSettings
+from config.feature_settings import ContactAddressSettings, PrivacySettings, PubSubSettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -323,6 +323,12 @@ class Settings:
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
     privacy: PrivacySettings = section(PrivacySettings)
+    pubsub: PubSubSettings = section(PubSubSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names under each domain at which there are services."""
+        return self.groups.subdomain, self.upload.subdomain, self.pubsub.subdomain

@@ -24,6 +24,11 @@ from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.quota import WaitingQuota
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
@@ -53,6 +58,7 @@ class Rules(NamedTuple):
     contacts: Contacts
     presence: Presence
     probes: Probes
+    pubsub: PubSub
     streams: Streams
     pages: Pages
     retention: Retention
@@ -128,6 +134,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         contacts,
         presence,
         Probes(presence, contacts, sessions, router),
+        build_pubsub(settings, database, accounts, contacts, clock, stack),
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
@@ -151,6 +158,28 @@ def _bound_waiting(
 def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:
     """Whether the account behind an address keeps itself from another one."""
     return privacy.is_used and privacy.hides(accounts.peek(sender.bare), to)
+
+
+def build_pubsub(
+    settings: Settings,
+    database: Database,
+    accounts: Accounts,
+    contacts: Contacts,
+    clock: SystemClock,
+    stack: AsyncExitStack,
+) -> PubSub:
+    """Publish-subscribe: for every account, and a service under each domain."""
+    hosts = Hosts(database, accounts, contacts, services_of(settings))
+    accounts.when_revoked(hosts.revoked)
+    stack.push_async_callback(hosts.settle)
+    nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
+    publishing = Publishing(hosts, nodes, database, clock)
+    return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def services_of(settings: Settings) -> dict[str, str]:
+    """The domains of the publish-subscribe service, each with the domain it is under."""
+    return {f"{settings.pubsub.subdomain}.{domain}": domain for domain in settings.domains}
 
 
 class Evictions:

@@ -44,7 +44,7 @@ async def build(
         arrivals = Arrivals(rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            settings.groups,
+            settings.labels,
             settings.domains,
             base,
             settings.data_dir,
@@ -84,6 +84,11 @@ async def build(
     told = ReportVerbs(rules.database, rules.clock)
     report_verbs: Verbs = {"report.list": told.list, "report.show": told.show, "report.resolve": told.resolve}
     control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, {**verbs, **report_verbs}))
+
+    async def expire_items() -> None:
+        await rules.pubsub.hosts.expire(rules.clock.now())
+
+    chores.append(expire_items)
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.feature_settings import ContactAddressSettings, PrivacySettings
+from config.feature_settings import ContactAddressSettings, PrivacySettings, PubSubSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
@@ -29,6 +29,11 @@ from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.reports import Reports
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -45,8 +50,11 @@ from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
-from homeserver.xmpp.feature import collect
+from homeserver.xmpp.feature import Addressee, collect
 from homeserver.xmpp.ping_command import PingCommand
+from homeserver.xmpp.pubsub import PubSubRequests
+from homeserver.xmpp.pubsub_disco import PubSubDisco
+from homeserver.xmpp.pubsub_owner import PubSubOwner
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
 from homeserver.xmpp.reporting import Reporting
@@ -54,9 +62,10 @@ from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (BlockingCommand, Preferences, Reporting,
-    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, Registration, Time,
-    Version,
+FEATURES = (
+    BlockingCommand, Preferences, Reporting,
+    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, PubSubDisco,
+    PubSubOwner, PubSubRequests, Registration, Time, Version,
 )  # fmt: skip
 
 
@@ -82,6 +91,7 @@ class World:
     router: Router
     contacts: Contacts
     presence: Presence
+    pubsub: PubSub
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
@@ -196,6 +206,7 @@ async def world(
     limits: ContactSettings | None = None,
     privacy: PrivacySettings | None = None,
     rates: LimitSettings | None = None,
+    pubsub_settings: PubSubSettings | None = None,
 ) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
@@ -227,11 +238,16 @@ async def world(
         presence.on_initial.append(delivery.arrived)
         blocking = Blocking(rules, contacts, presence, sessions, router)
         reports = Reports(database, mailboxes, router, admission, clock, privacy_settings)
+        hosts = Hosts(database, accounts, contacts, {f"pubsub.{domain}" for domain in DOMAINS})
+        accounts.when_revoked(hosts.revoked)
+        nodes = Nodes(hosts, database, accounts, clock, pubsub_settings or PubSubSettings())
+        publishing = Publishing(hosts, nodes, database, clock)
+        pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         book = CommandBook(clock)
         shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
-        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
+        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, pubsub, router, software]
         parts += [sessions, rules, blocking, reports]
         parts += [Probes(presence, contacts, sessions, router)]
         features = wiring.build(FEATURES, parts)
@@ -239,12 +255,15 @@ async def world(
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging, Enquiries(router), rules)
+        for domain in DOMAINS:
+            dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features,
-                rules, mailboxes, messaging, blocking, reports,
+                database, clock, accounts, sessions, outbox, router, contacts, presence, pubsub, catalogue, dispatcher,
+                features, rules, mailboxes, messaging, blocking, reports,
             )  # fmt: skip
         finally:
+            await hosts.settle()
             await contacts.settle()
             await rules.settle()
             accounts.close()
