@@ -97,6 +97,7 @@ class World:
     features: list[Any]
     privacy: Privacy
     mailboxes: Mailboxes
+    delivery: Delivery
     messaging: Messaging
     blocking: Blocking
     reports: Reports
@@ -185,8 +186,8 @@ class World:
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
-        while self.dispatcher._background:
-            await asyncio.gather(*self.dispatcher._background)
+        while self.dispatcher._background or self.delivery._tasks:
+            await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
         self.database.commit.follow(lambda _error: done.set_result(None))
         await done
@@ -260,7 +261,7 @@ async def world(
         try:
             yield World(
                 database, clock, accounts, sessions, outbox, router, contacts, presence, pubsub, catalogue, dispatcher,
-                features, rules, mailboxes, messaging, blocking, reports,
+                features, rules, mailboxes, delivery, messaging, blocking, reports,
             )  # fmt: skip
         finally:
             await hosts.settle()
