@@ -16,7 +16,9 @@ from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -30,8 +32,10 @@ from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.quota import WaitingQuota
+from homeserver.services.registrations import Registrations
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
@@ -65,6 +69,10 @@ class Rules(NamedTuple):
     privacy: Privacy
     blocking: Blocking
     reports: Reports
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -89,23 +97,22 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
-    privacy = Privacy(database, sessions, settings.privacy)
-    await privacy.start()
-    privacy.has_written = mailboxes.has_written
-    router.hides = partial(_hides, privacy, accounts)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
+    privacy = await build_privacy(settings, database, sessions, accounts, mailboxes, router, stack)
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox, privacy)
     returned.connect(accounts, messaging, router, privacy)
     admission = Admission(limits)
     contacts = Contacts(database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts)
     privacy.roster_of = contacts.roster
-    stack.push_async_callback(privacy.settle)
     stack.push_async_callback(contacts.settle)
     presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
     _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
-    accounts.when_revoked(privacy.revoked)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -141,6 +148,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         privacy,
         Blocking(privacy, contacts, presence, sessions, router),
         Reports(database, mailboxes, router, admission, clock, settings.privacy),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 
@@ -153,6 +164,25 @@ def _bound_waiting(
     mailboxes.on_read.append(quota.read)
     presence.on_initial.append(quota.returned)
     messaging.full = quota.full
+
+
+async def build_privacy(
+    settings: Settings,
+    database: Database,
+    sessions: Sessions,
+    accounts: Accounts,
+    mailboxes: Mailboxes,
+    router: Router,
+    stack: AsyncExitStack,
+) -> Privacy:
+    """What accounts chose; the roster is given to it by who builds the contacts."""
+    privacy = Privacy(database, sessions, settings.privacy)
+    await privacy.start()
+    privacy.has_written = mailboxes.has_written
+    router.hides = partial(_hides, privacy, accounts)
+    accounts.when_revoked(privacy.revoked)
+    stack.push_async_callback(privacy.settle)
+    return privacy
 
 
 def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:

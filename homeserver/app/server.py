@@ -37,7 +37,7 @@ async def build(
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
-    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]
+    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
@@ -83,12 +83,13 @@ async def build(
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
     told = ReportVerbs(rules.database, rules.clock)
     report_verbs: Verbs = {"report.list": told.list, "report.show": told.show, "report.resolve": told.resolve}
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, {**verbs, **report_verbs}))
 
     async def expire_items() -> None:
         await rules.pubsub.hosts.expire(rules.clock.now())
 
     chores.append(expire_items)
+    operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
+    control = Control(settings.data_dir, operations)
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
@@ -96,8 +97,9 @@ async def build(
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     """After SIGHUP: the keys that are marked reloadable, less those of federation, certificates and the log."""
     rules.accounts.reload(new.accounts)
+    rules.invites.reload(new.invites)
     rules.limits.reload(new.limits)
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
-    xmpp.face.reload(new.limits, rules.accounts.registration_is_open)
+    xmpp.face.reload(new.limits, rules.registrations.is_possible)

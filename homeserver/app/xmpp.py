@@ -23,6 +23,7 @@ from homeserver.xmpp import (
     core_presence,
     core_roster,
     disco,
+    invites,
     offline,
     ping_command,
     pubsub,
@@ -31,6 +32,7 @@ from homeserver.xmpp import (
     queries,
     registration,
     reporting,
+    search,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -48,6 +50,8 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
     ping_command.PingCommand,
     queries.LastActivity,
@@ -59,8 +63,9 @@ FEATURES: Final = (
     pubsub_owner.PubSubOwner,
     registration.Registration,
     reporting.Reporting,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -76,7 +81,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -91,6 +96,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.blocking,
             rules.reports,
             rules.pubsub,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
             book,
@@ -129,7 +137,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import (
     DomainError,
+    NotAllowed,
     RemoteServerNotFound,
     ResourceConstraint,
     ServiceUnavailable,
@@ -81,6 +82,7 @@ class Messaging:
         self._attached = router.attached
         self._privacy = privacy
         self.full: Collection[int] = ()
+        self._bars = router.bars
         self.on_stored: list[Observer] = []
 
     def knows(self, to: JID, source: JID, sender: Account | None = None) -> bool:
@@ -126,6 +128,8 @@ class Messaging:
             return None
         if to.domain in self._domains:
             raise ServiceUnavailable
+        if self._bars(sender.jid, to):
+            raise NotAllowed("Guests exchange messages on this server only")
         return self._submit_elsewhere(sender, source, message, sides is None or sides.sender, then)
 
     def _submit_elsewhere(
@@ -177,6 +181,8 @@ class Messaging:
         if to.domain in self._attached and not (to.local and to.domain in self._domains):
             self._attached[to.domain].submit(None, message.sender, message, then)
             return
+        if self._bars(to, message.sender):
+            raise ServiceUnavailable
         recipient = self._recipient(message)
         accepted = _Accepted(self, None, message.sender, recipient, then)
         if self._privacy.is_used and self._privacy.watches(None, recipient):

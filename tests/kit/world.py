@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.feature_settings import ContactAddressSettings, PrivacySettings, PubSubSettings
+from config.feature_settings import ContactAddressSettings, InviteSettings, PrivacySettings, PubSubSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
@@ -22,7 +22,9 @@ from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -34,7 +36,9 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.registrations import Registrations
 from homeserver.services.reports import Reports
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
@@ -51,6 +55,7 @@ from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import Addressee, collect
+from homeserver.xmpp.invites import Invitations, InviteCommands
 from homeserver.xmpp.ping_command import PingCommand
 from homeserver.xmpp.pubsub import PubSubRequests
 from homeserver.xmpp.pubsub_disco import PubSubDisco
@@ -58,15 +63,34 @@ from homeserver.xmpp.pubsub_owner import PubSubOwner
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
 from homeserver.xmpp.reporting import Reporting
+from homeserver.xmpp.search import Search
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (
-    BlockingCommand, Preferences, Reporting,
-    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, PubSubDisco,
-    PubSubOwner, PubSubRequests, Registration, Time, Version,
-)  # fmt: skip
+FEATURES: tuple[type, ...] = (
+    BlockingCommand,
+    Caps,
+    Commands,
+    ContactAddresses,
+    CorePresence,
+    CoreRoster,
+    Disco,
+    Invitations,
+    InviteCommands,
+    LastActivity,
+    Ping,
+    PingCommand,
+    Preferences,
+    PubSubDisco,
+    PubSubOwner,
+    PubSubRequests,
+    Registration,
+    Reporting,
+    Search,
+    Time,
+    Version,
+)
 
 
 @dataclass
@@ -101,6 +125,9 @@ class World:
     messaging: Messaging
     blocking: Blocking
     reports: Reports
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -217,6 +244,9 @@ async def world(
         await accounts.start()
         outbox = FakeOutbox()
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
+        roles = Roles(accounts)
+        await roles.start()
+        router.guests = roles.guests
         sessions = Sessions(50)
         mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
         await mailboxes.load()
@@ -246,9 +276,26 @@ async def world(
         pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
+        invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
+        registrations = Registrations(accounts, invites, contacts)
+        directory = Directory(accounts, buckets, True)
         book = CommandBook(clock)
         shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
-        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, pubsub, router, software]
+        parts: list[Any] = [
+            accounts,
+            book,
+            buckets,
+            catalogue,
+            contacts,
+            directory,
+            invites,
+            presence,
+            pubsub,
+            registrations,
+            router,
+            shown,
+            software,
+        ]
         parts += [sessions, rules, blocking, reports]
         parts += [Probes(presence, contacts, sessions, router)]
         features = wiring.build(FEATURES, parts)
@@ -260,9 +307,28 @@ async def world(
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, pubsub, catalogue, dispatcher,
-                features, rules, mailboxes, delivery, messaging, blocking, reports,
-            )  # fmt: skip
+                database=database,
+                clock=clock,
+                accounts=accounts,
+                sessions=sessions,
+                outbox=outbox,
+                router=router,
+                contacts=contacts,
+                presence=presence,
+                pubsub=pubsub,
+                catalogue=catalogue,
+                dispatcher=dispatcher,
+                features=features,
+                roles=roles,
+                invites=invites,
+                registrations=registrations,
+                privacy=rules,
+                mailboxes=mailboxes,
+                delivery=delivery,
+                messaging=messaging,
+                blocking=blocking,
+                reports=reports,
+            )
         finally:
             await hosts.settle()
             await contacts.settle()
