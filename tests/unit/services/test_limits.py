@@ -110,7 +110,7 @@ def test_refusals_and_logins_are_counted():
         "stanza": 2,
         "bytes": 0,
         "peer": 0,
-    } | dict.fromkeys(("presence", "subscription", "report"), 0)
+    } | dict.fromkeys(("search", "presence", "subscription", "report"), 0)
 
 
 def test_every_limit_has_a_name_in_the_metrics():
