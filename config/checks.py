@@ -59,6 +59,10 @@ def faults_of(settings: Settings) -> Iterator[Fault]:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
             yield Fault(("http", "cors_origins"), show_found(origin), 'origins such as "https://app.example.org"')
+    for address in settings.privacy.report_to:
+        local, at, domain = address.partition("@")
+        if not (local and at and domain) or set("@/ ") & set(domain):
+            yield Fault(("privacy", "report_to"), show_found(address), 'addresses such as "admin@example.org"')
     for network in settings.metrics.allow:
         try:
             ipaddress.ip_network(network)

@@ -32,6 +32,28 @@ class UploadSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """What accounts let others do, and reports of abuse."""
+
+    strangers: Literal["off", "mark", "refuse"] = setting(
+        "off",
+        "What becomes of messages from somebody who is no contact and was never written to, where the account did not "
+        "choose: `off` nothing, `mark` they come marked, `refuse` they do not come.",
+    )
+    blocked: int = setting(1000, "Addresses one account may block.", at_least=1, at_most=100_000)
+    archive_exceptions: int = setting(
+        1000, "Addresses in the archive preferences of one account.", at_least=1, at_most=100_000
+    )
+    report_messages: int = setting(20, "Messages that are kept with one report.", at_least=0, at_most=1000)
+    report_retention: Duration = setting(
+        parse_duration("180 days"), "Reports older than this are deleted; 0 keeps them for ever."
+    )
+    report_to: tuple[str, ...] = setting(
+        (), 'Addresses that get a message about each report, such as ["admin@example.org"].'
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class InviteSettings:
     """Invitations: to an account here, to become a contact, or both."""
 

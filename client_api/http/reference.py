@@ -11,12 +11,14 @@ from typing import Any, Final
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.invites import InviteEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 
@@ -47,6 +49,8 @@ GROUPS: Final = (
     PresenceEndpoints,
     PushEndpoints,
     Calls,
+    Blocks,
+    PrivacyEndpoints,
     Seeds,
 )
 _INTRODUCTION: Final = """# JSON API

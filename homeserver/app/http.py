@@ -8,6 +8,7 @@ from aiohttp import web
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
@@ -16,6 +17,7 @@ from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
@@ -59,7 +61,7 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
-    endpoints = [
+    endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory),
@@ -70,6 +72,7 @@ def build_json(
         Calls(rules.external_services),
         Seeds(auth, messages),
     ]
+    endpoints += [Blocks(rules.blocking, rules.reports), PrivacyEndpoints(rules.privacy)]
     landing = Landing(rules.invites, rules.accounts, rules.limits)
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)

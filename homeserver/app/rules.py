@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import NamedTuple
 
 from config.settings import Settings
@@ -9,7 +10,10 @@ from federation.arrivals import Returned
 from homeserver.app.notifying import build_audience, notify
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
+from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
@@ -22,6 +26,7 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
 from homeserver.services.pubsub.hosts import Hosts
 from homeserver.services.pubsub.nodes import Nodes
@@ -30,7 +35,9 @@ from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.push import AppServers
 from homeserver.services.push_notifications import PushNotifications
+from homeserver.services.quota import WaitingQuota
 from homeserver.services.registrations import Registrations
+from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
@@ -66,6 +73,9 @@ class Rules(NamedTuple):
     app_servers: AppServers
     push_notifications: PushNotifications
     external_services: ExternalServices
+    privacy: Privacy
+    blocking: Blocking
+    reports: Reports
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -97,12 +107,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     roles = Roles(accounts)
     await roles.start()
     router.guests = roles.guests
-    messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
-    returned.connect(accounts, messaging, router)
-    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    privacy = await build_privacy(settings, database, sessions, accounts, mailboxes, router, stack)
+    messaging = Messaging(router, accounts, mailboxes, delivery, outbox, privacy)
+    returned.connect(accounts, messaging, router, privacy)
+    admission = Admission(limits)
+    contacts = Contacts(database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts)
+    privacy.roster_of = contacts.roster
     stack.push_async_callback(contacts.settle)
-    presence = Presence(contacts, sessions, router, database, clock)
+    presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
+    _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     enquiries = Enquiries(router)
@@ -145,6 +159,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         app_servers=app_servers,
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
+        privacy=privacy,
+        blocking=Blocking(privacy, contacts, presence, sessions, router),
+        reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
     )
 
 
@@ -182,6 +199,41 @@ def watch(notifications: PushNotifications, messaging: Messaging, delivery: Deli
     stack.push_async_callback(notifications.close)
     messaging.on_stored.append(notifications.stored)
     delivery.on_stranded.append(notifications.stranded)
+
+
+def _bound_waiting(
+    most: int, delivery: Delivery, mailboxes: Mailboxes, messaging: Messaging, presence: Presence
+) -> None:
+    """No more than ``most`` messages wait for an account that reads nothing."""
+    quota = WaitingQuota(most)
+    delivery.on_waiting.append(quota.waited)
+    mailboxes.on_read.append(quota.read)
+    presence.on_initial.append(quota.returned)
+    messaging.full = quota.full
+
+
+async def build_privacy(
+    settings: Settings,
+    database: Database,
+    sessions: Sessions,
+    accounts: Accounts,
+    mailboxes: Mailboxes,
+    router: Router,
+    stack: AsyncExitStack,
+) -> Privacy:
+    """What accounts chose; the roster is given to it by who builds the contacts."""
+    privacy = Privacy(database, sessions, settings.privacy)
+    await privacy.start()
+    privacy.has_written = mailboxes.has_written
+    router.hides = partial(_hides, privacy, accounts)
+    accounts.when_revoked(privacy.revoked)
+    stack.push_async_callback(privacy.settle)
+    return privacy
+
+
+def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:
+    """Whether the account behind an address keeps itself from another one."""
+    return privacy.is_used and privacy.hides(accounts.peek(sender.bare), to)
 
 
 def build_pubsub(

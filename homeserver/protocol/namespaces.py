@@ -96,6 +96,14 @@ NICK: Final = "http://jabber.org/protocol/nick"
 XRD: Final = "http://docs.oasis-open.org/ns/xri/xrd-1.0"
 XMPP_WEBSOCKET_LINK: Final = "urn:xmpp:alt-connections:websocket"
 OFFLINE: Final = "msgoffline"
+BLOCKING: Final = "urn:xmpp:blocking"
+BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"
+REPORTING: Final = "urn:xmpp:reporting:1"
+REPORTING_LEGACY: Final = "urn:xmpp:reporting:0"
+REPORT_SPAM: Final = "urn:xmpp:reporting:spam"
+REPORT_ABUSE: Final = "urn:xmpp:reporting:abuse"
+REPORT_SPAM_LEGACY: Final = "urn:xmpp:reporting:reason:spam:0"
+REPORT_ABUSE_LEGACY: Final = "urn:xmpp:reporting:reason:abuse:0"
 
 # doap.xml
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -104,6 +112,7 @@ XMPP_DOAP: Final = "https://linkmauve.fr/ns/xmpp-doap#"
 
 # ours
 PARLEY_FEDERATION: Final = "urn:parley:federation:1"
+PARLEY_STRANGER: Final = "urn:parley:stranger:1"
 PARLEY_SERVER: Final = "urn:parley:server"
 PARLEY_FEDERATION_PROBLEM: Final = "urn:parley:federation:1:problem:"
 PARLEY_PROBLEM: Final = "urn:parley:problem:"

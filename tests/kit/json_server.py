@@ -12,6 +12,7 @@ import aiohttp
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
 from client_api.http.invites import InviteEndpoints
@@ -19,16 +20,19 @@ from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings
+from config.feature_settings import InviteSettings, PrivacySettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
@@ -39,7 +43,9 @@ from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.registrations import Registrations
+from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
@@ -134,7 +140,7 @@ class JsonServer:
         message: Message = Reader(frozenset(DOMAINS)).read(
             element, None, source, JID.parse(to), start_tag(source), False
         )
-        await self.messaging.prepare(message.to)
+        await self.messaging.prepare(message.to, source)
         durable: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.messaging.receive(message, lambda stored, error: durable.set_result(stored or error))
         assert not isinstance(await durable, BaseException)
@@ -198,9 +204,16 @@ async def json_server(
         mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
         await mailboxes.load()
         delivery = Delivery(sessions, mailboxes)
-        messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox))
-        contacts = Contacts(database, known, sessions, router, clock)
-        presence = Presence(contacts, sessions, router, database, clock)
+        privacy = Privacy(database, sessions, PrivacySettings())
+        await privacy.start()
+        privacy.has_written = mailboxes.has_written
+        messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox), privacy)
+        admission = Admission(Limits(limits, clock.monotonic))
+        contacts = Contacts(database, known, sessions, router, clock, privacy, admission)
+        privacy.roster_of = contacts.roster
+        presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
+        reports = Reports(database, mailboxes, router, admission, clock, PrivacySettings())
+        blocking = Blocking(privacy, contacts, presence, sessions, router)
         router.on_local = presence_only(presence, known)
         buckets = Limits(limits, clock.monotonic)
         gate = Gate(tokens, buckets, settings.request_bytes)
@@ -228,6 +241,7 @@ async def json_server(
             PresenceEndpoints(contacts, sessions, live),
             Seeds(auth, messages),
         ]
+        endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
         landing = Landing(invitations, known, buckets)
 
         async def ready() -> str | None:
