@@ -74,6 +74,8 @@ NICK: Final = "http://jabber.org/protocol/nick"
 XRD: Final = "http://docs.oasis-open.org/ns/xri/xrd-1.0"
 XMPP_WEBSOCKET_LINK: Final = "urn:xmpp:alt-connections:websocket"
 OFFLINE: Final = "msgoffline"
+UPLOAD: Final = "urn:xmpp:http:upload:0"
+UPLOAD_PURPOSE: Final = "urn:xmpp:http:upload:purpose:0"
 
 # doap.xml
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
