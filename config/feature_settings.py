@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.declare import setting
-from config.units import Bytes, Duration, Label, parse_duration, parse_size
+from config.units import Bytes, ContactUri, Duration, Label, parse_duration, parse_size
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAddressSettings:
+    """Whom people write to about this server; shown in service discovery. Each is a list of addresses."""
+
+    abuse: tuple[ContactUri, ...] = setting((), "For reports of abuse.")
+    admin: tuple[ContactUri, ...] = setting((), "Who runs the server.")
+    feedback: tuple[ContactUri, ...] = setting((), "For opinions on the service.")
+    sales: tuple[ContactUri, ...] = setting((), "For business with the organisation.")
+    security: tuple[ContactUri, ...] = setting((), "For reports of security problems.")
+    status: tuple[ContactUri, ...] = setting((), "Where the state of the service is shown.")
+    support: tuple[ContactUri, ...] = setting((), "For help.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +29,8 @@ class UploadSettings:
     enabled: bool = setting(True, "Take files. Without it nothing is offered, and files that are there are not served.")
     public_url: str | None = setting(
         None,
-        "Base URL of files, under a host name of its own if possible, which then serves files only; "
-        "`http.public_url` without it.",
+        "Base URL of files, best under a host name of its own; files are then served under that name only. Without it "
+        "`http.public_url`.",
     )
     max_bytes: Bytes = setting(parse_size("100 MiB"), "Largest file.", at_least=1, reloadable=True)
     account_bytes: Bytes = setting(

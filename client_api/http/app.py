@@ -67,6 +67,9 @@ _SILENT: Final[web.AppKey[dict[Any, asyncio.TimerHandle]]] = web.AppKey("silent"
 _TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
 OPEN_TO_ALL: Final = web.ResponseKey("open_to_all", bool)
 """Set on a response that any web page may read (XEP-0156 s3)."""
+OPEN_REQUEST: Final = web.RequestKey("open_to_all", bool)
+"""Set on a request by a handler whose every answer, refusals too, any web page may read. Its address is a secret of
+those who have it, so it is not logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +194,14 @@ class _Outer:
         self._traffic.count(response.status, asyncio.get_running_loop().time() - began)
         if not response.prepared:
             self._decorate(request, response, request_id)
-        log.info("request", method=request.method, path=request.path, status=response.status, id=request_id)
+        log.info("request", method=request.method, path=_shown(request), status=response.status, id=request_id)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
         if not self._hosts.serve(request.headers.get("Host")):
             return http_refusal(421, request_id)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if preflight and request.match_info.http_exception is not None:
             return web.Response(status=204)
         try:
             return await handler(request)
@@ -216,7 +220,7 @@ class _Outer:
         except Exception as error:
             if is_full(error):
                 return refusal(StorageFull("Nothing was changed, try again later"), request_id)
-            log.exception("request failed", method=request.method, path=request.path, id=request_id)
+            log.exception("request failed", method=request.method, path=_shown(request), id=request_id)
             return internal(request_id)
 
     def _decorate(self, request: web.Request, response: web.StreamResponse, request_id: str) -> None:
@@ -226,7 +230,7 @@ class _Outer:
         headers.setdefault("Cache-Control", "no-store")
         headers["X-Request-Id"] = request_id
         origin = request.headers.get("Origin")
-        if response.get(OPEN_TO_ALL):
+        if response.get(OPEN_TO_ALL) or request.get(OPEN_REQUEST):
             headers["Access-Control-Allow-Origin"] = "*"
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             return
@@ -239,3 +243,9 @@ class _Outer:
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             if request.method == "OPTIONS":
                 headers.update(_PREFLIGHT)
+
+
+def _shown(request: web.Request) -> str:
+    """The path as the log has it."""
+    resource = request.match_info.route.resource
+    return resource.canonical if request.get(OPEN_REQUEST) and resource is not None else request.path

@@ -8,6 +8,7 @@ from aiohttp import web
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.endpoint import Gate
+from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
@@ -51,7 +52,16 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
-    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
+    files = FileEndpoints(rules.files)
+    endpoints = [
+        auth,
+        messages,
+        PresenceEndpoints(rules.contacts, rules.sessions, live),
+        Seeds(auth, messages, files),
+        files,
+    ]
+    if settings.upload.enabled:
+        routes = [*routes, *FileRoutes(rules.files, settings.upload.public_url).routes()]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
     routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
@@ -85,6 +95,8 @@ def websocket_url(public_url: str) -> str:
 def host_names(settings: Settings, public_url: str) -> frozenset[str]:
     """Host headers that are served."""
     names = {*settings.domains, *settings.http.trusted_hosts, urlsplit(public_url).hostname or ""}
+    if settings.upload.public_url:
+        names.add(urlsplit(settings.upload.public_url).hostname or "")
     if settings.federation.url:
         names.add(urlsplit(settings.federation.url).hostname or "")
     for entry in settings.listen:

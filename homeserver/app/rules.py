@@ -11,8 +11,10 @@ from homeserver.metrics import Metrics
 from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.files import Files
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -23,6 +25,7 @@ from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
+from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 
 
@@ -45,6 +48,7 @@ class Rules(NamedTuple):
     contacts: Contacts
     presence: Presence
     streams: Streams
+    files: Files
     pages: Pages
     retention: Retention
 
@@ -80,6 +84,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     streams = Streams(database, clock)
+    contents = Contents(Blobs(settings.data_dir / "uploads"))
+    files = Files(database, contents, accounts, settings.upload, clock, settings.upload.public_url or public_url)
+    stack.push_async_callback(files.close)
+    await files.start()
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
@@ -107,6 +115,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         contacts,
         presence,
         streams,
+        files,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
     )

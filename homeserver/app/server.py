@@ -80,7 +80,7 @@ async def build(
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
     control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
-    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
+    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.files.disposal.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 
@@ -91,4 +91,5 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
+    rules.files.reload(new.upload)
     xmpp.face.reload(new.limits, rules.accounts.registration_is_open)

@@ -12,25 +12,43 @@ from homeserver import wiring
 from homeserver.app.rules import Rules
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp import (
+    archive,
+    caps,
+    carbons,
+    commands,
+    contact_addresses,
+    core_presence,
+    core_roster,
+    disco,
+    offline,
+    ping_command,
+    queries,
+    registration,
+    upload,
+)
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
-from homeserver.xmpp.feature import collect
+from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
     archive.Archive,
     caps.Caps,
     carbons.Carbons,
+    commands.Commands,
+    contact_addresses.ContactAddresses,
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
     offline.Offline,
+    ping_command.PingCommand,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
     queries.Version,
     registration.Registration,
+    upload.Upload,
 )
 """What is built; a feature that is not here is not advertised."""
 
@@ -46,6 +64,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     """The features, the dispatcher over them, and the face that clients connect to."""
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
+    book = commands.CommandBook(rules.clock)
     features = wiring.build(
         FEATURES,
         [
@@ -56,13 +75,22 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.files,
             catalogue,
             software,
+            book,
+            contact_addresses.Addresses(settings.contact_addresses),
         ],
     )
+    book.collect(features)
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time

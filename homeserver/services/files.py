@@ -16,6 +16,7 @@ from homeserver.domain.errors import (
     BadRequest,
     Conflict,
     Forbidden,
+    NotAllowed,
     NotFound,
     RateLimited,
     ResourceConstraint,
@@ -126,6 +127,10 @@ class Files:
     def reload(self, settings: UploadSettings) -> None:
         """Take over other bounds for what comes from now on."""
         self._settings = settings
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that quotas and retention go by."""
+        return self._clock.now()
 
     @property
     def max_bytes(self) -> int:
@@ -251,6 +256,8 @@ class Files:
     def _slot(
         self, account: Account, name: str, size: int, kind: str | None, lifetime: float, keep_until: float | None
     ) -> Slot:
+        if not self._settings.enabled:
+            raise NotAllowed("this server takes no files")
         if size < 1:
             raise BadRequest("a file has at least one byte")
         if size > self.max_bytes:
