@@ -138,7 +138,7 @@ async def test_a_slot(service: Service) -> None:
         "filename='a' size='-1'",
         "filename='a' size='1.5'",
         "filename='a' size='0x10'",
-        "filename='a' size='١'",
+        "filename='a' size='\u0661'",
         "filename='a' size='1' content-type='not a type'",
         f"filename='{'a' * 2000}' size='1'",
     ],
