@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from urllib.parse import quote, urlsplit
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Meta, Struct
 
 from client_api.http.app import OPEN_REQUEST
@@ -160,7 +161,7 @@ class FileEndpoints:
                     upload.discard()
         except TimeoutError as error:
             raise web.HTTPRequestTimeout from error
-        except (ValueError, web.RequestPayloadError) as error:
+        except (ValueError, HttpProcessingError, web.RequestPayloadError) as error:
             raise BadRequest("the form cannot be read") from error
 
 
