@@ -246,6 +246,7 @@ class _Outer:
 
 
 def _shown(request: web.Request) -> str:
-    """The path as the log has it."""
+    """The path as the log has it: a token in it, and the address of a file, is a secret."""
     resource = request.match_info.route.resource
-    return resource.canonical if request.get(OPEN_REQUEST) and resource is not None else request.path
+    is_secret = "token" in request.match_info or request.get(OPEN_REQUEST)
+    return resource.canonical if resource is not None and is_secret else request.path

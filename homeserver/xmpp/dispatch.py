@@ -131,7 +131,7 @@ class Dispatcher:
 
     def local(self, stanza: Stanza) -> None:
         """Deliver a stanza to a local address; what has to wait goes on in the background."""
-        self.background(stanza, self.inbound(stanza))
+        self.background(stanza, self._inbound(stanza))
 
     def background(self, stanza: Stanza, waiting: Awaitable[None] | None) -> None:
         """Let the rest of a stanza's handling go on without anybody waiting for it."""
@@ -152,7 +152,19 @@ class Dispatcher:
         An awaitable is returned where the work is not done yet; subscription stanzas are durable when it completes.
         """
         to = stanza.to
+        if to is not None and self._router.bars(to, stanza.sender):
+            if stanza.name != "presence" and stanza.type not in ("error", "result"):
+                error = error_reply(stanza, StanzaError("service-unavailable"))
+                self._router.send_away(Stanza(error, to, stanza.sender), stanza.sender)
+            return None
+        return self._inbound(stanza)
+
+    def _inbound(self, stanza: Stanza) -> Awaitable[None] | None:
+        to = stanza.to
         if to is None:
+            return None
+        if to.domain in self._router.attached and not self._router.is_local(to.domain):
+            self._router.attached[to.domain].route(stanza)
             return None
         if stanza.name == "iq":
             return self._local_iq(stanza, to, None, None) if self._well_formed(stanza) else None
@@ -298,6 +310,8 @@ class Dispatcher:
             session = self._sessions.find(stanza.sender)
             if session is not None:
                 session.send(reply)
+            elif stanza.name == "iq":
+                self._enquiries.answered(reply)
         else:
             self._router.route(reply)
 
