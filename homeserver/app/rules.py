@@ -29,6 +29,7 @@ from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.push import AppServers
+from homeserver.services.push_notifications import PushNotifications
 from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
@@ -64,7 +65,7 @@ class Rules(NamedTuple):
     pages: Pages
     retention: Retention
     app_servers: AppServers
-    notifications: Notifications
+    push_notifications: PushNotifications
     external_services: ExternalServices
     roles: Roles
     invites: Invites
@@ -108,54 +109,62 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     enquiries = Enquiries(router)
     app_servers = AppServers(database, settings.push, clock)
     await attend(app_servers, accounts, tokens, stack)
-    notifications = Notifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
-    watch(notifications, messaging, delivery, stack)
+    push_notifications = PushNotifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
+    watch(push_notifications, messaging, delivery, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
-    contents = Contents(Blobs(settings.data_dir / "uploads"))
-    files = Files(database, contents, accounts, settings.upload, clock, settings.upload.public_url or public_url)
-    stack.push_async_callback(files.close)
-    await files.start()
+    files = await open_files(settings, database, accounts, clock, public_url, stack)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
     metrics.read_from("limited", lambda: limits.limited.counts)
     metrics.read_from("outbox_waiting", outbox.waiting_by_state)
-    metrics.read_from("push", lambda: notices.outcomes.counts)
+    metrics.read_from("push", lambda: push_notifications.outcomes.counts)
     commit = database.commit
     metrics.read_from("messages_stored", lambda: commit.stored)
     metrics.read_from("commit_seconds", lambda: commit.seconds)
     metrics.read_from("commit_rows", lambda: commit.rows)
     metrics.read_from("commits_failed", lambda: commit.failures)
     return Rules(
-        clock,
-        metrics,
-        database,
-        limits,
-        accounts,
-        tokens,
-        sessions,
-        mailboxes,
-        delivery,
-        outbox,
-        router,
-        enquiries,
-        messaging,
-        contacts,
-        presence,
-        build_pubsub(settings, database, accounts, contacts, clock, stack),
-        streams,
-        files,
-        Pages(settings.archive),
-        Retention(mailboxes, clock, settings.archive),
-        app_servers,
-        notifications,
-        ExternalServices(settings.external_service, clock),
-        roles,
-        invites,
-        Registrations(accounts, invites, contacts),
-        Directory(accounts, limits, settings.accounts.directory == "members"),
+        clock=clock,
+        metrics=metrics,
+        database=database,
+        limits=limits,
+        accounts=accounts,
+        tokens=tokens,
+        sessions=sessions,
+        mailboxes=mailboxes,
+        delivery=delivery,
+        outbox=outbox,
+        router=router,
+        enquiries=enquiries,
+        messaging=messaging,
+        contacts=contacts,
+        presence=presence,
+        pubsub=build_pubsub(settings, database, accounts, contacts, clock, stack),
+        streams=streams,
+        pages=Pages(settings.archive),
+        retention=Retention(mailboxes, clock, settings.archive),
+        roles=roles,
+        invites=invites,
+        registrations=Registrations(accounts, invites, contacts),
+        directory=Directory(accounts, limits, settings.accounts.directory == "members"),
+        app_servers=app_servers,
+        push_notifications=push_notifications,
+        external_services=ExternalServices(settings.external_service, clock),
+        files=files,
     )
+
+
+async def open_files(
+    settings: Settings, database: Database, accounts: Accounts, clock: SystemClock, url: str, stack: AsyncExitStack
+) -> Files:
+    """Uploaded files, in the data folder."""
+    contents = Contents(Blobs(settings.data_dir / "uploads"))
+    files = Files(database, contents, accounts, settings.upload, clock, settings.upload.public_url or url)
+    stack.push_async_callback(files.close)
+    await files.start()
+    return files
 
 
 async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:

@@ -100,6 +100,6 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.retention.reload(new.archive)
     rules.files.reload(new.upload)
     rules.app_servers.reload(new.push)
-    rules.notifications.reload(new.push)
+    rules.push_notifications.reload(new.push)
     rules.external_services.reload(new.external_service)
     xmpp.face.reload(new.limits, rules.registrations.is_possible)

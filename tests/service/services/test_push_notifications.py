@@ -19,6 +19,7 @@ from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.push import AppServers
+from homeserver.services.push_notifications import PushNotifications
 from tests.kit.fakes import FakeSession
 from tests.kit.world import World, world
 
