@@ -73,7 +73,9 @@ class Rules(NamedTuple):
     directory: Directory
 
 
-async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
+async def build_rules(  # noqa: PLR0915 the composition root is read from top to bottom
+    settings: Settings, public_url: str, stack: AsyncExitStack
+) -> Rules:
     """The services, each from what stands above it."""
     clock = SystemClock()
     domains = frozenset(settings.domains)

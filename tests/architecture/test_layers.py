@@ -14,6 +14,9 @@ PACKAGES = ("homeserver", "federation", "client_api", "config")
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 LONGER: dict[str, str] = {
+    "homeserver/storage/schema.py": "every table on one page",
+    "homeserver/app/http.py:build_json": "the composition root is read from top to bottom",
+    "homeserver/storage/migrations/versions/0001_tables.py:downgrade": "one migration is one list of tables",
     "homeserver/app/server.py:build": "the composition root is read from top to bottom",
     "homeserver/app/rules.py:build_rules": "the composition root is read from top to bottom",
     "homeserver/app/xmpp.py:build_xmpp": "the composition root is read from top to bottom",
