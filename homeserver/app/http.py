@@ -12,6 +12,7 @@ from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
@@ -61,6 +62,7 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
+    files = FileEndpoints(rules.files)
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
@@ -70,10 +72,14 @@ def build_json(
         PresenceEndpoints(rules.contacts, rules.sessions, live),
         PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
-        Seeds(auth, messages),
+        Seeds(auth, messages, files),
+        files,
+        Blocks(rules.blocking, rules.reports),
+        PrivacyEndpoints(rules.privacy),
     ]
-    endpoints += [Blocks(rules.blocking, rules.reports), PrivacyEndpoints(rules.privacy)]
     landing = Landing(rules.invites, rules.accounts, rules.limits)
+    if settings.upload.enabled:
+        routes = [*routes, *FileRoutes(rules.files, settings.upload.public_url).routes()]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
     bosh = BoshFace(bosh_connect(face, cleartext), settings.limits.stanza_bytes)
@@ -124,6 +130,8 @@ def websocket_url(public_url: str) -> str:
 def host_names(settings: Settings, public_url: str) -> frozenset[str]:
     """Host headers that are served."""
     names = {*settings.domains, *settings.http.trusted_hosts, urlsplit(public_url).hostname or ""}
+    if settings.upload.public_url:
+        names.add(urlsplit(settings.upload.public_url).hostname or "")
     if settings.federation.url:
         names.add(urlsplit(settings.federation.url).hostname or "")
     for entry in settings.listen:

@@ -91,7 +91,8 @@ async def build(
     chores.append(expire_items)
     operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
     control = Control(settings.data_dir, operations)
-    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
+    chores += [client_messages.purge, rules.retention.purge, rules.reports.purge, rules.files.disposal.purge]
+    sweeper = Sweeper(*chores)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 
@@ -103,6 +104,7 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
+    rules.files.reload(new.upload)
     rules.app_servers.reload(new.push)
     rules.push_notifications.reload(new.push)
     rules.external_services.reload(new.external_service)

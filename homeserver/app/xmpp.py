@@ -36,6 +36,7 @@ from homeserver.xmpp import (
     registration,
     reporting,
     search,
+    upload,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -68,6 +69,7 @@ FEATURES: Final = (
     pubsub_owner.PubSubOwner,
     registration.Registration,
     reporting.Reporting,
+    upload.Upload,
     search.Search,
 )
 """What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
@@ -96,6 +98,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.files,
             rules.app_servers,
             rules.external_services,
             rules.sessions,
@@ -126,6 +129,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.enquiries,
         rules.privacy,
     )
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
     for service, domain in services_of(settings).items():
         dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")

@@ -333,6 +333,23 @@ last_activity = Table(
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
 )
+# --- files ----------------------------------------------------------------------------------------------------------
+
+file = Table(
+    "file",
+    metadata,
+    Column("id", Text, primary_key=True, comment="random; part of the address"),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False, comment="content type without parameters"),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the content"),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, comment="null: kept"),
+    Index("file_account", "account", "created"),
+    Index("file_expires", "expires"),
+    info={"owner": "homeserver.storage.files"},
+)
 
 # --- publish-subscribe ----------------------------------------------------------------------------------------------
 

@@ -337,6 +337,27 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_device_account"), ["account"], unique=False)
 
     op.create_table(
+        "file",
+        sa.Column("id", sa.Text(), nullable=False, comment="random; part of the address"),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False, comment="content type without parameters"),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the content"),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=True, comment="null: kept"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.files"},
+    )
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.create_index("file_account", ["account", "created"], unique=False)
+        batch_op.create_index("file_expires", ["expires"], unique=False)
+
+    op.create_table(
         "invite",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
@@ -527,6 +548,11 @@ def downgrade() -> None:
         batch_op.drop_index("invite_username")
 
     op.drop_table("invite")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index("file_expires")
+        batch_op.drop_index("file_account")
+
+    op.drop_table("file")
     with op.batch_alter_table("device", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_account"))
 
