@@ -5,12 +5,15 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from client_api.http.amendments import Amendments
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.conversations import Conversations
 from client_api.http.endpoint import Gate
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.connection import Connection, Wire
@@ -51,7 +54,16 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
-    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
+    conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
+    endpoints = [
+        auth,
+        messages,
+        conversations,
+        Amendments(messages, rules.mailboxes),
+        Searching(rules.search, messages, rules.mailboxes, rules.pages),
+        PresenceEndpoints(rules.contacts, rules.sessions, live),
+        Seeds(auth, messages, conversations),
+    ]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
     routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]

@@ -13,6 +13,7 @@ from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.inbox import Inbox
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -20,6 +21,7 @@ from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
@@ -47,6 +49,8 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    inbox: Inbox
+    search: Search
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -79,6 +83,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    inbox = Inbox(database, mailboxes)
+    stack.push_async_callback(inbox.close)
+    messaging.on_stored.append(inbox.observe)
+    accounts.when_revoked(inbox.revoked)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -109,6 +117,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
+        inbox,
+        Search(database),
     )
 
 

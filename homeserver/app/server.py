@@ -32,7 +32,7 @@ async def build(
     rules = await build_rules(settings, public_url, stack)
     xmpp = build_xmpp(settings, rules)
     reloader.subscribe(partial(take_over, rules, xmpp))
-    parts: list[Startable] = [xmpp.face]
+    parts: list[Startable] = [rules.search, xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
     chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]

@@ -12,7 +12,19 @@ from homeserver import wiring
 from homeserver.app.rules import Rules
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp import (
+    archive,
+    caps,
+    carbons,
+    core_presence,
+    core_roster,
+    disco,
+    inbox,
+    offline,
+    queries,
+    registration,
+    retraction,
+)
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
@@ -25,12 +37,14 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    inbox.Conversations,
     offline.Offline,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
     queries.Version,
     registration.Registration,
+    retraction.Retraction,
 )
 """What is built; a feature that is not here is not advertised."""
 
@@ -56,6 +70,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.inbox,
+            rules.search,
             catalogue,
             software,
         ],

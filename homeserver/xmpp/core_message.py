@@ -9,13 +9,16 @@ s11, XEP-0203 s5).
 from typing import Final, NamedTuple
 
 from homeserver.domain.errors import BadRequest
-from homeserver.domain.messages import ARCHIVE, COPY, DURABLE, KEEP, Kind, Message
+from homeserver.domain.messages import ARCHIVE, COPY, DISPLAYED, DURABLE, INSTANT, KEEP, RETRACTION, Kind, Message
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import LANG, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
+_SECRET, _AMENDS, _RETRACTS, _DISPLAYED = (1 << n for n in range(10, 14))
+_SPECIAL: Final = _BODY | _SECRET | _RETRACTS | _DISPLAYED
+"""Those that make a flag of their own in the treatment."""
 
 _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.CLIENT}}}body": _BODY | _CONTENT,
@@ -29,8 +32,15 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.RECEIPTS}}}received": _TALK | _CONTENT,
     f"{{{ns.CHAT_MARKERS}}}markable": 0,
     f"{{{ns.CHAT_MARKERS}}}received": _TALK | _CONTENT,
-    f"{{{ns.CHAT_MARKERS}}}displayed": _TALK | _CONTENT,
-    f"{{{ns.CHAT_MARKERS}}}acknowledged": _TALK | _CONTENT,
+    f"{{{ns.CHAT_MARKERS}}}displayed": _TALK | _CONTENT | _DISPLAYED,
+    f"{{{ns.CHAT_MARKERS}}}acknowledged": _TALK | _CONTENT | _DISPLAYED,
+    f"{{{ns.CORRECTION}}}replace": _CONTENT | _AMENDS,
+    f"{{{ns.REACTIONS}}}reactions": _CONTENT | _AMENDS,
+    f"{{{ns.RETRACTION}}}retract": _CONTENT | _AMENDS | _RETRACTS,
+    f"{{{ns.OMEMO}}}encrypted": _CONTENT | _SECRET,
+    f"{{{ns.OMEMO_LEGACY}}}encrypted": _CONTENT | _SECRET,
+    f"{{{ns.OPENPGP}}}openpgp": _CONTENT | _SECRET,
+    f"{{{ns.OPENPGP_LEGACY}}}x": _CONTENT | _SECRET,
     f"{{{ns.HINTS}}}no-store": _NO_STORE,
     f"{{{ns.HINTS}}}no-permanent-store": _NO_ARCHIVE,
     f"{{{ns.HINTS}}}no-copy": _NO_COPY,
@@ -170,10 +180,17 @@ def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:
             treatment &= ~COPY
         elif traits & _ROOM and not local and not _is_invitation(element):
             treatment &= ~COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
-        return treatment
+        return treatment | _what_it_is(traits) if traits & _SPECIAL else treatment
     if kind is _ERROR or kind is _GROUPCHAT:
         return DURABLE
     return _NO_TREATMENT if traits & _NO_STORE else DURABLE
+
+
+def _what_it_is(traits: int) -> int:
+    found = INSTANT if traits & (_BODY | _SECRET) and not traits & _AMENDS else 0
+    if traits & _RETRACTS:
+        found |= RETRACTION
+    return found | DISPLAYED if traits & _DISPLAYED else found
 
 
 def _is_invitation(element: Element) -> bool:

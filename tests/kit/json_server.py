@@ -9,12 +9,15 @@ from typing import Any, cast
 
 import aiohttp
 
+from client_api.http.amendments import Amendments
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.conversations import Conversations
 from client_api.http.endpoint import Gate
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
@@ -28,12 +31,14 @@ from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.inbox import Inbox
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
 from homeserver.services.retention import Pages
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
 from homeserver.storage.database import Database, open_database
@@ -205,7 +210,18 @@ async def json_server(
             frame_bytes=limits.stanza_bytes,
         )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
-        endpoints: list[object] = [auth, messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, messages)]
+        inbox = Inbox(database, mailboxes)
+        messaging.on_stored.append(inbox.observe)
+        conversations = Conversations(messages, inbox, mailboxes, pages)
+        endpoints: list[object] = [
+            auth,
+            messages,
+            conversations,
+            Amendments(messages, mailboxes),
+            Searching(Search(database), messages, mailboxes, pages),
+            PresenceEndpoints(contacts, sessions, live),
+            Seeds(auth, messages, conversations),
+        ]
 
         async def ready() -> str | None:
             return None
@@ -237,6 +253,7 @@ async def json_server(
             )
         listener.close()
         await server.stop()
+        await inbox.close()
         known.close()
 
 

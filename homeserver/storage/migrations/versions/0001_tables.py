@@ -182,6 +182,25 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.peers"},
     )
     op.create_table(
+        "read_position",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column(
+            "id", sa.BigInteger(), nullable=False, comment="of the log: everything of the conversation up to it is read"
+        ),
+        sa.PrimaryKeyConstraint("account", "peer"),
+        info={"owner": "homeserver.storage.inbox"},
+    )
+    op.create_table(
+        "search_state",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
+        sa.Column(
+            "through", sa.BigInteger(), nullable=False, comment="messages up to this id can be found by their words"
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.search"},
+    )
+    op.create_table(
         "secret",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -354,6 +373,8 @@ def downgrade() -> None:
 
     op.drop_table("stream")
     op.drop_table("secret")
+    op.drop_table("search_state")
+    op.drop_table("read_position")
     op.drop_table("peer_state")
     op.drop_table("peer_key")
     op.drop_table("peer_document")
