@@ -25,9 +25,11 @@ def position_of(connection: Connection, author: Side, other: Side, stanza_id: st
 
     Looked for above the id ``above`` among the newest `SEARCHED_BACK` messages of the conversation.
     """
-    from_author = or_(log.c.sender == author.account, and_(log.c.sender.is_(None), log.c.remote == author.jid))
-    to_other = or_(log.c.recipient == other.account, and_(log.c.recipient.is_(None), log.c.remote == other.jid))
-    named = [from_author, to_other, or_(log.c.stanza_id == stanza_id, log.c.origin_id == stanza_id)]
+    named = [
+        _is(log.c.sender, author),
+        _is(log.c.recipient, other),
+        or_(log.c.stanza_id == stanza_id, log.c.origin_id == stanza_id),
+    ]
     places: list[int | None] = []
     if dialect.is_sqlite(connection):
         unfilled = log.c.id > func.max(above, select(log_state.c.indexed_through).scalar_subquery())
@@ -44,6 +46,12 @@ def position_of(connection: Connection, author: Side, other: Side, stanza_id: st
             query = select(log.c.id).join(newest, newest.c.id == log.c.id).where(*named).order_by(log.c.id.desc())
             places.append(connection.execute(query.limit(1)).scalar_one_or_none())
     return max(filter(None, places), default=None)
+
+
+def _is(column: ColumnElement[int], side: Side) -> ColumnElement[bool]:
+    """Whether a message is from or to a side: as an account here, or by its address (a hidden message has that too)."""
+    by_address = and_(column.is_(None), log.c.remote == side.jid)
+    return by_address if side.account is None else or_(column == side.account, by_address)
 
 
 def with_peer(connection: Connection, peer: str) -> ColumnElement[bool]:
