@@ -16,7 +16,9 @@ from homeserver.protocol.stanza import LANG, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
-_SECRET, _AMENDS, _RETRACTS, _DISPLAYED = (1 << n for n in range(10, 14))
+_SECRET, _AMENDS, _RETRACTS, _DISPLAYED, _INVITES = (1 << n for n in range(10, 15))
+_COPIED: Final = _BODY | _TALK | _ROOM | _INVITES
+"""Those that make a normal message one for copies."""
 _SPECIAL: Final = _BODY | _SECRET | _RETRACTS | _DISPLAYED
 """Those that make a flag of their own in the treatment."""
 
@@ -54,6 +56,7 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.STANZA_ID}}}origin-id": _ORIGIN,
     f"{{{ns.NICK}}}nick": 0,
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
+    f"{{{ns.CONFERENCE}}}x": _INVITES | _CONTENT,
 }
 _WRAPPERS: Final = frozenset((f"{{{ns.CARBONS}}}sent", f"{{{ns.CARBONS}}}received", f"{{{ns.ARCHIVE}}}result"))
 _CHAT: Final = Kind.CHAT
@@ -176,12 +179,15 @@ def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:
             treatment = _WITHOUT_ARCHIVE if traits & _NO_ARCHIVE and not traits & _STORE else _ALL
         else:
             treatment = COPY
-        if traits & _NO_COPY or (kind is _NORMAL and not traits & (_BODY | _TALK | _ROOM)):
+        if traits & _NO_COPY or (kind is _NORMAL and not traits & _COPIED):
             treatment &= ~COPY
         elif traits & _ROOM and not local and not _is_invitation(element):
             treatment &= ~COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
         return treatment | _what_it_is(traits) if traits & _SPECIAL else treatment
-    if kind is _ERROR or kind is _GROUPCHAT:
+    if kind is _ERROR:
+        # What an error answers stands in it; other sessions that have a copy of that learn that it failed.
+        return DURABLE | COPY if traits & _COPIED and not traits & _NO_COPY else DURABLE
+    if kind is _GROUPCHAT:
         return DURABLE
     return _NO_TREATMENT if traits & _NO_STORE else DURABLE
 
