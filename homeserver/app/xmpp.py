@@ -16,11 +16,14 @@ from homeserver.xmpp import (
     archive,
     caps,
     carbons,
+    commands,
+    contact_addresses,
     core_presence,
     core_roster,
     disco,
     inbox,
     offline,
+    ping_command,
     queries,
     registration,
     retraction,
@@ -34,11 +37,14 @@ FEATURES: Final = (
     archive.Archive,
     caps.Caps,
     carbons.Carbons,
+    commands.Commands,
+    contact_addresses.ContactAddresses,
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
     inbox.Conversations,
     offline.Offline,
+    ping_command.PingCommand,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
@@ -60,6 +66,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     """The features, the dispatcher over them, and the face that clients connect to."""
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
+    book = commands.CommandBook(rules.clock)
     features = wiring.build(
         FEATURES,
         [
@@ -74,8 +81,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.search,
             catalogue,
             software,
+            book,
+            contact_addresses.Addresses(settings.contact_addresses),
         ],
     )
+    book.collect(features)
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)

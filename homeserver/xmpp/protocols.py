@@ -60,6 +60,8 @@ ELSEWHERE: Final = (
     Support("XEP-0004", "2.13.2", "complete", "homeserver/protocol/forms.py"),
     Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "archives: a count for an empty page only, no index"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
+    Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
+    Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
     Support("XEP-0170", "1.0", "complete", "homeserver/protocol/features.py"),
     Support("XEP-0198", "1.6.3", "complete", "homeserver/protocol/sm.py", offered=ns.STREAM_MANAGEMENT),
