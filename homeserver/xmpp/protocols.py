@@ -82,6 +82,7 @@ ELSEWHERE: Final = (
     Support("XEP-0444", "0.2.1", "complete", "client_api/http/amendments.py", "as `reaction` in JSON"),
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
+    Support("XEP-0490", "1.0.1", "partial", "homeserver/services/displayed.py", "notes are read positions; no server assist"),
     Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
 )  # fmt: skip
 """What is spoken outside of feature classes."""

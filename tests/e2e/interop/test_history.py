@@ -126,6 +126,45 @@ async def test_the_inbox(one: ParleyServer, two: ParleyServer) -> None:
             client.abort()
 
 
+def note(peer: str, by: str, id_: str) -> str:
+    """What a device publishes when it displayed a message (XEP-0490 s3.1)."""
+    displayed = (
+        f"<displayed xmlns='{ns.DISPLAYED_SYNC}'><stanza-id xmlns='{ns.STANZA_ID}' by='{by}' id='{id_}'/></displayed>"
+    )
+    item = f"<item id='{peer}'>{displayed}</item>"
+    return f"<pubsub xmlns='{ns.PUBSUB}'><publish node='{ns.DISPLAYED_SYNC}'>{item}</publish></pubsub>"
+
+
+async def test_what_one_device_noted_as_displayed_is_read_on_all(one: ParleyServer) -> None:
+    async with device(one, "oda") as oda:
+        for text in ("1", "2", "3"):
+            oda.say("pia@one.example", text)
+        await oda.settled()
+    client = await raw(one, "pia")
+    try:
+        while (await inbox(client))[0] != [("oda@one.example", "3", True)]:
+            await client.request("get", f"<ping xmlns='{ns.PING}'/>", one.domain)
+        results, _ = await asked(client, query(""), "set")
+        ids = [
+            found.get("id", "")
+            for found in (part.find(f"{{{ns.ARCHIVE}}}result") for part in results)
+            if found is not None
+        ]
+        for wrong in (
+            note("oda@one.example", "room@elsewhere.example", ids[2]),
+            note("oda@one.example", "pia@one.example", "9007199254740991"),
+            note("other@one.example", "pia@one.example", ids[2]),
+            note("oda@one.example", "pia@one.example", "x"),
+        ):
+            assert (await client.request("set", wrong)).get("type") == "result"
+        assert (await client.request("set", note("oda@one.example", "pia@one.example", ids[1]))).get("type") == "result"
+        while (await inbox(client))[0] == [("oda@one.example", "3", True)]:
+            await client.request("get", f"<ping xmlns='{ns.PING}'/>", one.domain)
+        assert (await inbox(client))[0] == [("oda@one.example", "1", True)]
+    finally:
+        client.abort()
+
+
 def query(words: str, rsm: str = "") -> str:
     return (
         f"<query xmlns='{ns.ARCHIVE}'><x xmlns='{ns.DATA_FORM}' type='submit'>"
