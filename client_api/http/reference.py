@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from client_api.http import frames
+from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.conversations import Conversations
+from client_api.http.directory import DirectoryEndpoints
+from client_api.http.invites import InviteEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
@@ -35,6 +38,18 @@ SERVER_FRAMES: Final = (
     frames.EphemeralFrame,
     frames.ContactFrame,
     frames.PongFrame,
+)
+GROUPS: Final = (
+    Auth,
+    InviteEndpoints,
+    DirectoryEndpoints,
+    AdministrationEndpoints,
+    Messages,
+    Conversations,
+    Amendments,
+    Searching,
+    PresenceEndpoints,
+    Seeds,
 )
 _INTRODUCTION: Final = """# JSON API
 
@@ -81,10 +96,7 @@ Close codes: 1001 the server stops, 1008 policy, 1009 frame too large, 4400 bad 
 
 def page() -> str:
     """The whole page."""
-    groups = [
-        object.__new__(kind)
-        for kind in (Auth, Messages, Conversations, Amendments, Searching, PresenceEndpoints, Seeds)
-    ]
+    groups = [object.__new__(kind) for kind in GROUPS]
     made = document(groups, "0", "/")
     lines = [_INTRODUCTION, "## Endpoints\n", "| call | what it does | body or query | answer | refusals |"]
     lines.append("|---|---|---|---|---|")

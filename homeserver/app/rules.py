@@ -12,8 +12,10 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.inbox import Inbox
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -24,7 +26,9 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
@@ -57,6 +61,10 @@ class Rules(NamedTuple):
     retention: Retention
     inbox: Inbox
     search: Search
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -81,6 +89,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
@@ -93,6 +104,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     stack.push_async_callback(inbox.close)
     messaging.on_stored.append(inbox.observe)
     accounts.when_revoked(inbox.revoked)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
@@ -126,6 +138,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         Retention(mailboxes, clock, settings.archive),
         inbox,
         Search(database),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 

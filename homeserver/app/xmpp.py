@@ -22,6 +22,7 @@ from homeserver.xmpp import (
     core_roster,
     disco,
     inbox,
+    invites,
     offline,
     ping_command,
     pubsub,
@@ -30,6 +31,7 @@ from homeserver.xmpp import (
     queries,
     registration,
     retraction,
+    search,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -46,6 +48,8 @@ FEATURES: Final = (
     core_roster.CoreRoster,
     disco.Disco,
     inbox.Conversations,
+    invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
     ping_command.PingCommand,
     queries.LastActivity,
@@ -57,8 +61,9 @@ FEATURES: Final = (
     pubsub_owner.PubSubOwner,
     registration.Registration,
     retraction.Retraction,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -74,7 +79,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -86,6 +91,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.inbox,
             rules.search,
             rules.pubsub,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
             book,
@@ -116,7 +124,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
