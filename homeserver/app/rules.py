@@ -22,6 +22,7 @@ from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.external_services import ExternalServices
 from homeserver.services.files import Files
+from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -43,6 +44,7 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
@@ -80,6 +82,8 @@ class Rules(NamedTuple):
     privacy: Privacy
     blocking: Blocking
     reports: Reports
+    inbox: Inbox
+    search: Search
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -123,6 +127,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    inbox = Inbox(database, mailboxes)
+    stack.push_async_callback(inbox.close)
+    messaging.on_stored.append(inbox.observe)
+    accounts.when_revoked(inbox.revoked)
     enquiries = Enquiries(router)
     app_servers = AppServers(database, settings.push, clock)
     await attend(app_servers, accounts, tokens, stack)
@@ -168,6 +176,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         files=files,
+        inbox=inbox,
+        search=Search(database),
     )
 
 

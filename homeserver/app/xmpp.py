@@ -24,6 +24,7 @@ from homeserver.xmpp import (
     core_roster,
     disco,
     external_services,
+    inbox,
     invites,
     offline,
     ping_command,
@@ -35,6 +36,7 @@ from homeserver.xmpp import (
     queries,
     registration,
     reporting,
+    retraction,
     search,
     upload,
 )
@@ -70,6 +72,8 @@ FEATURES: Final = (
     registration.Registration,
     reporting.Reporting,
     upload.Upload,
+    inbox.Conversations,
+    retraction.Retraction,
     search.Search,
 )
 """What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
@@ -105,6 +109,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.privacy,
             rules.blocking,
             rules.reports,
+            rules.inbox,
+            rules.search,
             rules.pubsub,
             rules.invites,
             rules.registrations,

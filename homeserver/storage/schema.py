@@ -399,6 +399,25 @@ pubsub_subscription = Table(
     info={"owner": "homeserver.storage.pubsub"},
 )
 
+# --- history --------------------------------------------------------------------------------------------------------
+
+read_position = Table(
+    "read_position",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("peer", Text, primary_key=True, comment="bare JID"),
+    Column("id", BigInteger, nullable=False, comment="of the log: everything of the conversation up to it is read"),
+    info={"owner": "homeserver.storage.inbox"},
+)
+
+search_state = Table(
+    "search_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("through", BigInteger, nullable=False, comment="messages up to this id can be found by their words"),
+    info={"owner": "homeserver.storage.search"},
+)
+
 # --- privacy --------------------------------------------------------------------------------------------------------
 
 blocked = Table(

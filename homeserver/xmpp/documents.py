@@ -107,6 +107,9 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0388": "Extensible SASL Profile",
     "XEP-0401": "Ad-hoc Account Invitation Generation",
     "XEP-0424": "Message Retraction",
+    "XEP-0428": "Fallback Indication",
+    "XEP-0430": "Inbox",
+    "XEP-0431": "Full Text Search in MAM",
     "XEP-0440": "SASL Channel-Binding Type Capability",
     "XEP-0441": "Message Archive Management Preferences",
     "XEP-0444": "Message Reactions",
@@ -114,4 +117,5 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0461": "Message Replies",
     "XEP-0474": "SASL SCRAM Downgrade Protection",
     "XEP-0478": "Stream Limits Advertisement",
+    "XEP-0490": "Message Displayed Synchronization",
 }
