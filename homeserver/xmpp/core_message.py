@@ -66,7 +66,7 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.NICK}}}nick": 0,
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
     f"{{{ns.CONFERENCE}}}x": _CONTENT | _TALK | _READ,
-    f"{{{ns.ENCRYPTION}}}encryption": _ENCRYPTED,
+    f"{{{ns.ENCRYPTION}}}encryption": _ENCRYPTED | _SECRET,
     f"{{{ns.OMEMO}}}encrypted": _ENCRYPTED | _SECRET,
     f"{{{ns.OMEMO_LEGACY}}}encrypted": _ENCRYPTED | _SECRET,
     f"{{{ns.OPENPGP}}}openpgp": _ENCRYPTED | _SECRET,
