@@ -79,7 +79,6 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     options = StreamOptions(
         domains=rules.router.domains,
         default_domain=settings.domains[0],
-        decoy_secret=b"",
         registration=by_type[registration.Registration].is_offered,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )

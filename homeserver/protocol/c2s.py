@@ -12,9 +12,12 @@ Nothing reads a clock: ``now`` is seconds on any steady clock, `next_deadline` s
 event                answered by
 ==================== ==============================================================================
 TlsRequested         start_tls(), then tls_established(bindings) once the handshake is done; tls_refused()
-VerifierNeeded       verifier(found or None)
+VerifierNeeded       verifier(found)
 PasswordPresented    password_result(is_right)
-Authenticated        accept() or reject(condition)
+TokensNeeded         tokens(found)
+UpgradesWanted       upgrades(salts)
+UpgradeOffered       upgraded()
+Authenticated        accept(issued) or reject(condition)
 PreAuthIq            send_stanza(reply)
 BindRequested        bound(jid, extra) or bind_failed(condition)
 SmEnableRequested    enabled(queue, resume_id, max_seconds) or sm_failed(condition)

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from homeserver.protocol import fast, upgrade
 from homeserver.protocol import namespaces as ns
+from homeserver.protocol.sasl import Offer
 from homeserver.protocol.xml_input import XmlLimits
 
 
@@ -15,14 +17,12 @@ class StreamOptions:
     ``domains`` are the hosted domains, ``default_domain`` the one that answers where the client names none or another.
     ``starttls``: TLS can be begun on this connection. ``tls_required``: no login before TLS. ``cleartext_ok``: all
     mechanisms even without TLS (loopback, tests, a proxy that ends TLS). ``registration``: in-band registration is on
-    offer. ``decoy_secret`` makes the verifiers of users that do not exist. ``before_login`` and ``after_login`` are
-    more features, written out.
+    offer. ``tokens``: clients may log in by token (XEP-0484). ``upgrades`` are the SCRAM hashes for which some accounts
+    lack a verifier (XEP-0480). ``before_login`` and ``after_login`` are more features, written out.
     """
 
     domains: frozenset[str]
     default_domain: str
-    decoy_secret: bytes
-    decoy_iterations: int = 10_000
     mechanisms: tuple[str, ...] = (
         "SCRAM-SHA-256-PLUS",
         "SCRAM-SHA-1-PLUS",
@@ -34,6 +34,8 @@ class StreamOptions:
     tls_required: bool = True
     cleartext_ok: bool = False
     sasl2: bool = True
+    tokens: bool = True
+    upgrades: tuple[str, ...] = ()
     registration: bool = False
     invitations: bool = False
     stream_management: bool = True
@@ -76,10 +78,9 @@ def offered_mechanisms(options: StreamOptions, secure: bool, bindings: Iterable[
     )
 
 
-def before_login(
-    options: StreamOptions, limits: StreamLimits, secure: bool, mechanisms: tuple[str, ...], bindings: Iterable[str]
-) -> str:
+def before_login(options: StreamOptions, limits: StreamLimits, secure: bool, offer: Offer) -> str:
     """The features of a stream that nobody has logged in to."""
+    mechanisms, bindings = offer.mechanisms, offer.bindings
     parts: list[str] = []
     if options.starttls and not secure:
         required = "<required/>" if options.tls_required and not options.cleartext_ok else ""
@@ -95,8 +96,10 @@ def before_login(
             parts.append(f"<sasl-channel-binding xmlns='{ns.SASL_CHANNEL_BINDING}'>{types}</sasl-channel-binding>")
         parts.append(f"<mechanisms xmlns='{ns.SASL}'>{names}</mechanisms>")
         if options.sasl2:
+            inline = _inline(options) + (fast.feature(offer.tokens) if offer.tokens else "")
             parts.append(
-                f"<authentication xmlns='{ns.SASL2}'>{names}<inline>{_inline(options)}</inline></authentication>"
+                f"<authentication xmlns='{ns.SASL2}'>{names}<inline>{inline}</inline>"
+                f"{upgrade.feature(options.upgrades)}</authentication>"
             )
     parts.append(_limits(limits.before_login))
     parts.append(options.before_login)
