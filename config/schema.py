@@ -18,6 +18,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "duration": units.parse_duration,
     "domain": units.parse_domain,
     "label": units.parse_label,
+    "contact": units.parse_contact,
 }
 _FORMATTERS: Final[dict[str, Callable[[Any], str]]] = {"size": units.format_size, "duration": units.format_duration}
 _PLAIN: Final[dict[type, str]] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import UploadSettings
+from config.feature_settings import ContactAddressSettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -304,5 +304,6 @@ class Settings:
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
+    contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)

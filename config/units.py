@@ -32,6 +32,7 @@ _SHORT_SPANS: Final = {"s": "second", "sec": "second", "m": "minute", "min": "mi
 _QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _RATE: Final = re.compile(r"\s*(\d+)\s+per\s+(?:(\d+(?:\.\d+)?)\s*)?([A-Za-z]+)\s*")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_CONTACT: Final = re.compile(r"(mailto|xmpp):[^\s@]+@[^\s@]+|(https?://|xmpp:)[^\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ Domain = Annotated[str, Unit("domain")]
 """A domain name in lower case, U-labels where it is internationalised."""
 Label = Annotated[str, Unit("label")]
 """One label of a domain name."""
+ContactUri = Annotated[str, Unit("contact")]
+"""A `mailto:`, `xmpp:`, `http:` or `https:` address."""
 
 
 def parse_size(value: Any) -> int:
@@ -103,6 +106,15 @@ def parse_domain(value: Any) -> str:
         return idna.decode(idna.encode(value.rstrip("."), uts46=True))
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(expected) from error
+
+
+def parse_contact(value: Any) -> str:
+    """An address where people are reached: a mailto:, xmpp: or web address."""
+    if isinstance(value, str) and _CONTACT.fullmatch(value):
+        return value
+    raise ValueError(
+        'an address such as "mailto:admin@example.org", "xmpp:admin@example.org" or "https://example.org/"'
+    )
 
 
 def parse_label(value: Any) -> str:

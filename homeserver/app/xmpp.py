@@ -12,7 +12,20 @@ from homeserver import wiring
 from homeserver.app.rules import Rules
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
-from homeserver.xmpp import archive, caps, carbons, core_presence, core_roster, disco, offline, queries, registration
+from homeserver.xmpp import (
+    archive,
+    caps,
+    carbons,
+    commands,
+    contact_addresses,
+    core_presence,
+    core_roster,
+    disco,
+    offline,
+    ping_command,
+    queries,
+    registration,
+)
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
@@ -22,10 +35,13 @@ FEATURES: Final = (
     archive.Archive,
     caps.Caps,
     carbons.Carbons,
+    commands.Commands,
+    contact_addresses.ContactAddresses,
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
     offline.Offline,
+    ping_command.PingCommand,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
@@ -46,6 +62,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     """The features, the dispatcher over them, and the face that clients connect to."""
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
+    book = commands.CommandBook(rules.clock)
     features = wiring.build(
         FEATURES,
         [
@@ -58,8 +75,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.pages,
             catalogue,
             software,
+            book,
+            contact_addresses.Addresses(settings.contact_addresses),
         ],
     )
+    book.collect(features)
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)

@@ -11,11 +11,12 @@ class DomainError(Exception):
     """A rule said no. ``text`` is for the person asking and tells nothing they may not know.
 
     ``application`` is the element that a specification adds to its stanza error (RFC 6120 s8.3.4), such as
-    ``<closed-node/>``.
+    ``<closed-node/>``; ``kind`` the error type where it prescribes another than the usual one.
     """
 
-    def __init__(self, text: str = "", application: Element | None = None) -> None:
+    def __init__(self, text: str = "", application: Element | None = None, kind: str | None = None) -> None:
         super().__init__(text)
+        self.kind = kind
         self.text = text
         self.application = application
 

@@ -32,4 +32,6 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
 def stanza_error(refusal: domain.DomainError) -> StanzaError:
     """How a refusal is said in XMPP."""
     condition, kind = CONDITIONS[type(refusal)]
+    if refusal.kind is not None:
+        kind = ErrorType(refusal.kind)
     return StanzaError(condition, kind, refusal.text, refusal.application)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
+from config.feature_settings import ContactAddressSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
@@ -23,18 +24,24 @@ from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.caps import Caps
 from homeserver.xmpp.catalogue import Catalogue
+from homeserver.xmpp.commands import CommandBook, Commands
+from homeserver.xmpp.contact_addresses import Addresses, ContactAddresses
 from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
 from homeserver.xmpp.feature import collect
+from homeserver.xmpp.ping_command import PingCommand
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (Caps, CorePresence, CoreRoster, Disco, LastActivity, Ping, Registration, Time, Version)
+FEATURES = (
+    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, Registration, Time,
+    Version,
+)  # fmt: skip
 
 
 @dataclass
@@ -157,8 +164,11 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
-        parts = [accounts, buckets, catalogue, contacts, presence, router, software]
+        book = CommandBook(clock)
+        shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
+        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
         features = wiring.build(FEATURES, parts)
+        book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
