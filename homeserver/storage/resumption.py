@@ -25,6 +25,7 @@ class ResumableStream:
     expires: float
     marked_sent: int = 0
     marked_position: int = 0
+    client: str | None = None
 
 
 def add(connection: Connection, found: ResumableStream) -> None:
@@ -42,6 +43,7 @@ def add(connection: Connection, found: ResumableStream) -> None:
             expires=found.expires,
             marked_sent=found.marked_sent,
             marked_position=found.marked_position,
+            client=found.client,
         )
     )
 
@@ -67,6 +69,12 @@ def keep(connection: Connection, id_: str, state: bytes, updated: float, expires
 def remove(connection: Connection, id_: str) -> bool:
     """Forget a stream that ended or was resumed elsewhere; false if there was none."""
     return connection.execute(delete(stream).where(stream.c.id == id_)).rowcount > 0
+
+
+def remove_of(connection: Connection, account: int, client: str | None = None) -> None:
+    """Forget the streams of an account, or those of one of its clients."""
+    query = delete(stream).where(stream.c.account == account)
+    connection.execute(query if client is None else query.where(stream.c.client == client))
 
 
 def expire(connection: Connection, now: float, limit: int = 1000) -> list[ResumableStream]:
