@@ -87,15 +87,24 @@ class AccountSettings:
     invitation_lifetime: Duration = setting(
         parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60, reloadable=True
     )
+    deletion_grace: Duration = setting(
+        parse_duration("7 days"),
+        "An account that its owner removed is deleted after this time and can be restored before; 0 deletes at once.",
+        reloadable=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Tokens of the JSON API."""
+    """Tokens that stand for a password."""
 
     access_lifetime: Duration = setting(parse_duration("15 minutes"), "How long an access token is valid.", at_least=1)
     refresh_lifetime: Duration = setting(
         parse_duration("60 days"), "How long a device that does nothing stays logged in.", at_least=1
+    )
+    login_lifetime: Duration = setting(
+        parse_duration("21 days"),
+        "How long an XMPP client that stays away can log in without the password; 0 gives such tokens to nobody.",
     )
 
 

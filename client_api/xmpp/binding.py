@@ -33,6 +33,9 @@ from homeserver.protocol.stream_events import (
     SmEnableRequested,
     StreamOpened,
     TlsRequested,
+    TokensNeeded,
+    UpgradeOffered,
+    UpgradesWanted,
     VerifierNeeded,
 )
 from homeserver.protocol.xml import parse_stanza
@@ -83,6 +86,9 @@ class Binding:
             TlsRequested: self._secure,
             VerifierNeeded: self._verifier,
             PasswordPresented: self._password,
+            TokensNeeded: self._tokens,
+            UpgradesWanted: self._upgrades,
+            UpgradeOffered: self._upgrade,
             Authenticated: self._authenticated,
             BindRequested: self._bind,
             SmEnableRequested: self._enable,
@@ -148,17 +154,38 @@ class Binding:
         else:
             connection.stream.password_result(True)
 
+    async def _tokens(self, connection: "Connection", event: TokensNeeded) -> None:
+        self.failed(connection)
+        jid = JID(event.username, event.domain)
+        try:
+            found = await self._negotiation.tokens(connection.peer, jid, event.client, event.mechanism)
+        except RateLimited as refusal:
+            connection.stream.reject("temporary-auth-failure", refusal.text)
+            return
+        connection.attempt = jid
+        connection.stream.tokens(found)
+
+    async def _upgrades(self, connection: "Connection", event: UpgradesWanted) -> None:
+        connection.attempt = None
+        connection.stream.upgrades(await self._negotiation.salts(event.account, event.hash_names))
+
+    async def _upgrade(self, connection: "Connection", event: UpgradeOffered) -> None:
+        await self._negotiation.upgrade(event)
+        connection.stream.upgraded()
+
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
             account = await self._negotiation.proven(event.account)
+            issued = await self._negotiation.visited(account, event)
             connection.known(account, self._negotiation.pace(connection.peer, account))
         except AccountDisabled:
             connection.stream.reject("account-disabled")
         except NotAuthorized:
-            connection.stream.reject("not-authorized")
+            self._negotiation.failed(connection.peer, event.account)
+            connection.stream.reject("not-authorized" if event.use is None else "credentials-expired")
         else:
-            connection.stream.accept()
+            connection.stream.accept(issued)
 
     # --- a new session ------------------------------------------------------------------------------------------------
 

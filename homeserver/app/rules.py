@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
+from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.client_logins import ClientLogins
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.departures import Departures
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -23,6 +26,7 @@ from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
+from homeserver.services.verifiers import Verifiers
 from homeserver.storage.database import Database, open_database
 
 
@@ -35,6 +39,9 @@ class Rules(NamedTuple):
     limits: Limits
     accounts: Accounts
     tokens: Tokens
+    clients: ClientLogins
+    verifiers: Verifiers
+    departures: Departures
     sessions: Sessions
     mailboxes: Mailboxes
     delivery: Delivery
@@ -61,6 +68,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     stack.callback(accounts.close)
     tokens = Tokens(database, settings.tokens, clock, accounts, public_url)
     await tokens.start()
+    verifiers = Verifiers(database, settings.accounts)
+    await verifiers.start()
     sessions = Sessions(settings.limits.sessions_per_account)
     mailboxes = Mailboxes(database, ids, clock)
     await mailboxes.load()
@@ -77,9 +86,11 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     stack.push_async_callback(contacts.settle)
     presence = Presence(contacts, sessions, router, database, clock)
     presence.on_initial.append(delivery.arrived)
-    accounts.when_revoked(Evictions(sessions))
-    accounts.when_revoked(contacts.revoked)
     streams = Streams(database, clock)
+    evictions = Evictions(sessions, streams)
+    accounts.when_revoked(evictions)
+    accounts.when_revoked(contacts.revoked)
+    tokens.when_client_dropped(evictions.client)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
@@ -97,6 +108,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         limits,
         accounts,
         tokens,
+        ClientLogins(database, settings.tokens, clock),
+        verifiers,
+        Departures(accounts, mailboxes, streams),
         sessions,
         mailboxes,
         delivery,
@@ -113,10 +127,11 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
 
 
 class Evictions:
-    """Ends the sessions of an account that may no longer be used."""
+    """Ends the sessions of an account that may no longer be used, or of a client that was logged out."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, streams: Streams) -> None:
         self._sessions = sessions
+        self._streams = streams
 
     def __call__(self, revocation: Revocation) -> None:
         if revocation.ending is Ending.PASSWORD:
@@ -125,3 +140,11 @@ class Evictions:
         for session in list(self._sessions.of(revocation.account.jid.bare)):
             # After the step that is under way: who removes its own account still gets the answer (XEP-0077 s3.2).
             loop.call_soon(session.disconnect, "not-authorized", "The account was disabled or deleted")
+
+    def client(self, account: Account, client: str) -> None:
+        """The sessions of one XMPP client, and what it could resume (XEP-0198 s5)."""
+        self._streams.forget_client(account.id, client)
+        loop = asyncio.get_running_loop()
+        for session in list(self._sessions.of(account.jid.bare)):
+            if session.device == client:
+                loop.call_soon(session.disconnect, "not-authorized", "This device was logged out")

@@ -35,7 +35,12 @@ async def build(
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
-    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]
+    chores: list[Callable[[], Awaitable[object]]] = [
+        rules.streams.expire,
+        rules.tokens.purge,
+        rules.accounts.purge,
+        rules.departures.purge,
+    ]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"

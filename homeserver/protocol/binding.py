@@ -154,7 +154,7 @@ class Binding:
             self._refuse_bind("bad-request")
             return
         self._stream.state = State.BINDING
-        self.events.append(BindRequested(self.account, resource))
+        self.events.append(BindRequested(self.account, resource, user_agent=self._user_agent))
 
     def resume(self, element: Element) -> None:
         """XEP-0198 s5."""

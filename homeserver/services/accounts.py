@@ -261,11 +261,40 @@ class Accounts:
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def change_password(self, account: Account, password: str, keep_device: str | None = None) -> None:
-        """Set a new password; every device except ``keep_device`` loses its tokens. Raises `NotAcceptable`."""
+        """Set a new password; every device except ``keep_device`` loses its tokens, XMPP clients those they log in with.
+
+        Raises `NotAcceptable`.
+        """
         verifiers = await self._derive_all(self._new_password(password))
         dropped = await self._database.write(storage.change_password, account.id, verifiers, keep_device)
         log.info("password changed", account=account.jid.bare)
         self._tell(Revocation(account, Ending.PASSWORD, tuple(dropped)))
+
+    async def remove(self, account: Account) -> None:
+        """Its owner removes the account: nobody logs in to it from now on, and after the grace period it is deleted.
+
+        Until then its name, contacts and messages are kept, and the operator may `restore` it.
+        """
+        if self._settings.deletion_grace <= 0:
+            await self.delete(account.jid.bare)
+        else:
+            ends = self._clock.now() + self._settings.deletion_grace
+            await self._set_state(account.jid.bare, AccountState.DISABLED, ends)
+
+    async def restore(self, bare: str) -> Account:
+        """Undo a removal in its grace period. Raises `NotFound`."""
+        found = await self._existing(bare)
+        if found.ends is None:
+            raise NotFound("this account was not removed by its owner")
+        return await self._set_state(bare, AccountState.ACTIVE)
+
+    async def ended(self, limit: int) -> list[Account]:
+        """Removed accounts whose grace period is over, and deleted ones that were not `purged`."""
+        return await self._database.read(storage.ended, self._clock.now(), limit)
+
+    async def purged(self, account: Account) -> None:
+        """All that a deleted account left is gone."""
+        await self._database.write(storage.purged, account.id)
 
     async def disable(self, bare: str) -> Account:
         """Stop an account from logging in and end its sessions. Raises `NotFound`."""
@@ -277,20 +306,20 @@ class Accounts:
 
     async def delete(self, bare: str) -> Account:
         """End an account for good; its name stays taken. Raises `NotFound`."""
-        return await self._set_state(bare, AccountState.DELETED)
+        return await self._set_state(bare, AccountState.DELETED, self._clock.now())
 
     async def set_role(self, bare: str, role: Role) -> Account:
         """Give an account another role. Raises `NotFound`."""
         found = await self._existing(bare)
         await self._database.write(storage.set_role, found.id, role)
-        changed = Account(found.id, found.jid, found.state, role)
+        changed = Account(found.id, found.jid, found.state, role, found.ends)
         self._remember(changed)
         return changed
 
-    async def _set_state(self, bare: str, state: AccountState) -> Account:
+    async def _set_state(self, bare: str, state: AccountState, ends: float | None = None) -> Account:
         found = await self._existing(bare)
-        dropped = await self._database.write(storage.set_state, found.id, state)
-        changed = Account(found.id, found.jid, state, found.role)
+        dropped = await self._database.write(storage.set_state, found.id, state, ends)
+        changed = Account(found.id, found.jid, state, found.role, ends)
         self._remember(changed)
         log.info("account state changed", account=bare, state=state.name.lower())
         if state is not AccountState.ACTIVE:

@@ -34,6 +34,7 @@ class FakeSession:
         self.wants_roster = False
         self.wants_copies = False
         self.uses_archive = False
+        self.device: str | None = None
         self.sent: list[bytes] = []
         self.stanzas: list[Stanza] = []
         self.delivered: list[tuple[Stored, Relation, bool]] = []

@@ -44,7 +44,9 @@ def first_line_options(path: Path) -> tuple[dict[str, object], bool]:
             if name == "secure":
                 secure = True
             else:
-                found[name] = tuple(value.split(",")) if name == "upgrades" else {"yes": True, "no": False}.get(value, value)
+                found[name] = (
+                    tuple(value.split(",")) if name == "upgrades" else {"yes": True, "no": False}.get(value, value)
+                )
     return found, secure
 
 
