@@ -98,4 +98,6 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0461": "Message Replies",
     "XEP-0474": "SASL SCRAM Downgrade Protection",
     "XEP-0478": "Stream Limits Advertisement",
+    "XEP-0480": "SASL Upgrade Tasks",
+    "XEP-0484": "Fast Authentication Streamlining Tokens",
 }
