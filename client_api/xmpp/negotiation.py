@@ -117,7 +117,7 @@ class Negotiation:
         """Keep a verifier that the account lacked."""
         made, name = event.verifier, event.hash_name
         kept = StoredVerifier(f"SCRAM-{name}", made.salt, made.iterations, made.stored_key, made.server_key)
-        await self._verifiers.add(event.account.bare, name, kept)
+        await self._verifiers.add(event.account.bare, kept)
 
     async def proven(self, jid: JID) -> Account:
         """The account of a proof that fits. Raises `AccountDisabled`, `NotAuthorized`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from homeserver.domain.accounts import Account, AccountState, Role, Verifier
+from homeserver.domain.accounts import Account, AccountState, Device, Role, Verifier
 from homeserver.domain.errors import (
     Forbidden,
     NotAcceptable,
@@ -27,6 +27,7 @@ from homeserver.domain.errors import (
 from homeserver.services.names import new_address
 from homeserver.services.passwords import PASSWORD_MECHANISM, decoy, derive_families, matches, prepare
 from homeserver.storage import accounts as storage
+from homeserver.storage import devices as device_storage
 
 if TYPE_CHECKING:
     from config.settings import AccountSettings
@@ -180,6 +181,10 @@ class Accounts:
     async def listing(self, domain: str | None = None, after: str = "", limit: int = 100) -> list[Account]:
         """Accounts that are not deleted, by address, from behind ``after``."""
         return await self._database.read(storage.listing, domain, after, limit)
+
+    async def devices(self, bare: str) -> list[Device]:
+        """The devices of an account, the one seen last first. Raises `NotFound`."""
+        return await self._database.read(device_storage.listing, (await self._existing(bare)).id)
 
     # --- making -----------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class Verifiers:
             (name, secrets.token_bytes(SALT_BYTES), self._rounds) for name in hash_names if _PREFIX + name not in has
         ]
 
-    async def add(self, bare: str, hash_name: str, made: Verifier) -> None:
+    async def add(self, bare: str, made: Verifier) -> None:
         """Give the account a verifier it lacks; one it has got meanwhile stays."""
         if await self._database.write(storage.add_verifier, bare, made):
-            log.info("verifier added", account=bare, hash=hash_name)
+            log.info("verifier added", account=bare, mechanism=made.mechanism)
