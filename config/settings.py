@@ -153,6 +153,10 @@ class LimitSettings:
     stanza_bytes: Bytes = setting(
         parse_size("256 KiB"), "Largest stanza, and largest message of the JSON API.", at_least=10_000
     )
+    idle_time: Duration = setting(
+        parse_duration("30 minutes"),
+        "A client that says nothing for so long is asked whether it is there; 0 asks nobody.",
+    )
     sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1, reloadable=True)
     unsent_bytes: Bytes = setting(
         parse_size("4 MiB"),

@@ -46,7 +46,9 @@ class Family:
 
 
 FAMILIES: Final = (
-    Family("connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "http")),
+    Family(
+        "connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "bosh", "http")
+    ),
     Family("sessions", "gauge", "Sessions that are bound, those that wait to be resumed included."),
     Family("logins", "counter", "Logins by outcome, over XMPP and JSON.", "outcome", ("accepted", "refused")),
     Family("stanzas", "counter", "Stanzas from XMPP clients.", "kind", ("message", "presence", "iq")),

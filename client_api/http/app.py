@@ -197,7 +197,8 @@ class _Outer:
     async def _answer(self, request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
         if not self._hosts.serve(request.headers.get("Host")):
             return http_refusal(421, request_id)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        asks_first = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if asks_first and request.match_info.http_exception is not None:  # what has no answer of its own
             return web.Response(status=204)
         try:
             return await handler(request)

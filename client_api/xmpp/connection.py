@@ -286,7 +286,8 @@ class Connection:
             session.looked_at(event.active)  # type: ignore[attr-defined]
             return None
         if kind is StreamFailed or kind is StreamClosed:
-            self._leave(farewell=True)
+            # A client that does not answer has lost its connection and may want to go on with another.
+            self._leave(farewell=kind is StreamClosed or event.condition != "connection-timeout")  # type: ignore[attr-defined]
             return None
         return self._binding.take(self, event)
 

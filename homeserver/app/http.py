@@ -13,12 +13,14 @@ from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
+from client_api.xmpp.bosh import BoshFace, MakeBosh
 from client_api.xmpp.connection import Connection, Wire
 from client_api.xmpp.face import XmppFace
 from client_api.xmpp.tcp import is_loopback
 from client_api.xmpp.websocket import WebSocketFace
 from config.settings import Settings
 from homeserver.app.rules import Rules
+from homeserver.protocol.bosh import BoshFraming
 from homeserver.protocol.framing import WebSocketFraming
 from homeserver.protocol.xml_input import XmlLimits
 from homeserver.services.client_messages import ClientMessages
@@ -54,13 +56,19 @@ def build_json(
     endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
-    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle)]
+    bosh = BoshFace(bosh_connect(face, cleartext), settings.limits.stanza_bytes)
+    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle), *bosh.routes()]
     hosts = Hosts(host_names(settings, public_url))
     app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
     server = HttpServer(app, ending=[live.close_all])
     rules.metrics.read_from(
         "connections",
-        lambda: {"xmpp": len(face) - websocket.open, "websocket": websocket.open, "http": len(server)},
+        lambda: {
+            "xmpp": len(face) - websocket.open - bosh.open,
+            "websocket": websocket.open,
+            "bosh": bosh.open,
+            "http": len(server),
+        },
     )
     rules.metrics.read_from("http_requests", lambda: server.traffic.statuses.counts)
     rules.metrics.read_from("http_seconds", lambda: server.traffic.seconds)
@@ -73,6 +81,16 @@ def websocket_connect(face: XmppFace, cleartext: bool) -> Any:
     def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None) -> Connection:
         options = face.options(cleartext_ok=cleartext, starttls=False)
         return face.connect(wire, address, bindings, WebSocketFraming(XmlLimits()), options)
+
+    return connect
+
+
+def bosh_connect(face: XmppFace, cleartext: bool) -> MakeBosh:
+    """Makes connections of BOSH sessions; without TLS only where the listener is a cleartext one."""
+
+    def connect(wire: Wire, address: str, bindings: dict[str, bytes] | None, framing: BoshFraming) -> Connection:
+        options = face.options(cleartext_ok=cleartext, starttls=False)
+        return face.connect(wire, address, bindings, framing, options)
 
     return connect
 

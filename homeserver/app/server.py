@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from client_api.http.wellknown import WellKnown
+from client_api.xmpp.bosh import PATH as BOSH_PATH
 from config.settings import Settings
 from federation.arrivals import Arrivals
 from federation.key_operations import Verbs
@@ -41,7 +42,7 @@ async def build(
         rules.accounts.purge,
         rules.departures.purge,
     ]
-    links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url))]
+    links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
         arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)

@@ -49,7 +49,8 @@ class StreamOptions:
 class StreamLimits:
     """Bounds of one client stream: XML before and after login, seconds to log in, failed logins, seconds to close.
 
-    ``login_seconds`` counts from the connection to the bound resource. ``resource_bytes`` bounds a wished resource.
+    ``login_seconds`` counts from the connection to the bound resource. ``resource_bytes`` bounds a wished resource. A
+    bound client that says nothing for ``idle_seconds`` is asked whether it is there; 0 asks nobody.
     """
 
     before_login: XmlLimits = field(default_factory=lambda: XmlLimits(max_bytes=10_000))
@@ -58,6 +59,7 @@ class StreamLimits:
     login_attempts: int = 5
     closing_seconds: float = 5.0
     resource_bytes: int = 1023
+    idle_seconds: float = 0.0
     waiting_elements: int = 64
 
 
@@ -101,7 +103,7 @@ def before_login(options: StreamOptions, limits: StreamLimits, secure: bool, off
                 f"<authentication xmlns='{ns.SASL2}'>{names}<inline>{inline}</inline>"
                 f"{upgrade.feature(options.upgrades)}</authentication>"
             )
-    parts.append(_limits(limits.before_login))
+    parts.append(_limits(limits.before_login, limits.login_seconds))
     parts.append(options.before_login)
     return "".join(parts)
 
@@ -121,7 +123,7 @@ def after_login(options: StreamOptions, limits: StreamLimits, is_bound: bool, is
     if options.client_state:
         parts.append(f"<csi xmlns='{ns.CLIENT_STATE}'/>")
     parts.append(f"<ver xmlns='{ns.ROSTER_VERSIONING}'/><sub xmlns='{ns.PRE_APPROVAL}'/>")
-    parts.append(_limits(limits.after_login))
+    parts.append(_limits(limits.after_login, limits.idle_seconds))
     parts.append(options.after_login)
     return "".join(parts)
 
@@ -137,5 +139,7 @@ def _inline(options: StreamOptions) -> str:
     return bind + (f"<sm xmlns='{ns.STREAM_MANAGEMENT}'/>" if options.stream_management else "")
 
 
-def _limits(limits: XmlLimits) -> str:
-    return f"<limits xmlns='{ns.STREAM_LIMITS}'><max-bytes>{limits.max_bytes}</max-bytes></limits>"
+def _limits(limits: XmlLimits, idle: float) -> str:
+    """XEP-0478 s3.1."""
+    seconds = f"<idle-seconds>{int(idle)}</idle-seconds>" if idle >= 1 else ""
+    return f"<limits xmlns='{ns.STREAM_LIMITS}'><max-bytes>{limits.max_bytes}</max-bytes>{seconds}</limits>"

@@ -74,6 +74,7 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0202": "Entity Time",
     "XEP-0203": "Delayed Delivery",
     "XEP-0205": "Best Practices to Discourage Denial of Service Attacks",
+    "XEP-0206": "XMPP Over BOSH",
     "XEP-0220": "Server Dialback",
     "XEP-0280": "Message Carbons",
     "XEP-0297": "Stanza Forwarding",

@@ -60,6 +60,8 @@ ELSEWHERE: Final = (
     Support("XEP-0004", "2.13.2", "complete", "homeserver/protocol/forms.py"),
     Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "no index, no count"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
+    Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
+    Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
     Support("XEP-0170", "1.0", "complete", "homeserver/protocol/features.py"),
     Support("XEP-0198", "1.6.3", "complete", "homeserver/protocol/sm.py", offered=ns.STREAM_MANAGEMENT),
@@ -76,7 +78,7 @@ ELSEWHERE: Final = (
     ),
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
-    Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
+    Support("XEP-0478", "0.2.0", "complete", "homeserver/protocol/features.py", offered=ns.STREAM_LIMITS),
     Support("XEP-0480", "0.2.0", "complete", "homeserver/protocol/upgrade.py"),
     Support("XEP-0484", "0.2.0", "complete", "homeserver/protocol/fast.py", offered=ns.FAST),
 )  # fmt: skip

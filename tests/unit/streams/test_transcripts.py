@@ -54,9 +54,10 @@ def first_line_options(path: Path) -> tuple[dict[str, object], bool]:
 def test_transcript(path: Path, is_websocket: bool) -> None:
     changes, secure = first_line_options(path)
     framing = WebSocketFraming(XmlLimits()) if is_websocket else TcpFraming(XmlLimits())
+    idle = float(str(changes.pop("idle", 0.0)))
     stream = ServerStream(
         framing,
-        StreamLimits(),
+        StreamLimits(idle_seconds=idle),
         options(**({"starttls": False} if is_websocket else {}), **changes),
         0.0,
         secure=secure,
