@@ -33,6 +33,14 @@ _LABELS = {
     "growth": ("CPU large / CPU small", "{:.2f}"),
     "seconds": ("seconds to the first login", "{:.3f}"),
     "start_cpu_s": ("server CPU s until then", "{:.2f}"),
+    "classic_login_cpu_ms": ("server CPU ms / login, SCRAM", "{:.2f}"),
+    "inline_login_cpu_ms": ("server CPU ms / login, SASL2 and Bind 2", "{:.2f}"),
+    "by_token_login_cpu_ms": ("server CPU ms / login, token and Bind 2", "{:.2f}"),
+    "classic_ping_p99_ms": ("ping p99 ms beside logins, SCRAM", "{:.1f}"),
+    "inline_ping_p99_ms": ("ping p99 ms beside logins, SASL2", "{:.1f}"),
+    "by_token_ping_p99_ms": ("ping p99 ms beside logins, token", "{:.1f}"),
+    "herd_seconds": ("seconds until all at once are in", "{:.2f}"),
+    "herd_ping_p99_ms": ("ping p99 ms while they come", "{:.1f}"),
     "generator_us": ("generator CPU us / message", "{:.1f}"),
     "generator_share": ("generator share of a core", "{:.2f}"),
 }
@@ -70,6 +78,9 @@ LIMITS = (
     Limit("paging", "page_cpu_ms_large", at_most=4.0),
     Limit("paging", "growth", at_most=1.25),
     Limit("start", "seconds", at_most=1.0),
+    Limit("logins", "classic_login_cpu_ms", at_most=4.0),
+    Limit("logins", "classic_ping_p99_ms", at_most=50.0),
+    Limit("logins", "herd_ping_p99_ms", at_most=200.0),
 )
 
 

@@ -36,9 +36,22 @@ class Scale:
     archive_sizes: tuple[int, ...] = (10_000, 200_000)
     pages: int = 200
     page_seconds: float = 8.0
+    login_rate: float = 150.0
+    login_seconds: float = 6.0
+    herd: int = 1000
 
 
-QUICK = Scale(warm_up=0.5, seconds=2.0, idle_count=200, settle=0.5, archive_sizes=(1_000, 10_000), pages=40)
+QUICK = Scale(
+    warm_up=0.5,
+    seconds=2.0,
+    idle_count=200,
+    settle=0.5,
+    archive_sizes=(1_000, 10_000),
+    pages=40,
+    login_rate=30.0,
+    login_seconds=1.0,
+    herd=40,
+)
 
 
 class GeneratorFailure(Exception):
@@ -204,6 +217,19 @@ def start(kind: RigKind, scale: Scale) -> Figures:
     return {"seconds": seconds, "start_cpu_s": cpu}
 
 
+def logins(kind: RigKind, scale: Scale) -> Figures:
+    """Logins with everything at a fixed rate and all at once, plain TCP: their CPU, and what a neighbour waits for a ping."""
+    users = 101
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, users)
+        rig.hashed = True
+        with rig:
+            accounts = [rig.account(number) for number in range(users)]
+            return _generate(
+                "logins", rig, accounts, rate=scale.login_rate, seconds=scale.login_seconds, herd=scale.herd
+            )
+
+
 WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "closed": closed,
     "open": open_loop,
@@ -212,4 +238,5 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "federating": federating,
     "paging": paging,
     "start": start,
+    "logins": logins,
 }
