@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
@@ -93,18 +94,22 @@ def create(connection: Connection, new: NewAccount) -> Account:
 
 def verifier(connection: Connection, bare: str, mechanism: str) -> Verifier | None:
     """The verifier of an account that may log in, or None."""
-    row = connection.execute(
-        select(credential)
-        .join(account, account.c.id == credential.c.account)
-        .where(
-            account.c.jid == bare,
-            account.c.state == AccountState.ACTIVE,
-            credential.c.mechanism == mechanism,
-        )
-    ).one_or_none()
+    row = connection.execute(_VERIFIER, {"bare": bare, "wanted": mechanism}).one_or_none()
     if row is None:
         return None
     return Verifier(row.mechanism, row.salt, row.iterations, row.stored_key, row.server_key)
+
+
+_VERIFIER: Final = (
+    select(credential)
+    .join(account, account.c.id == credential.c.account)
+    .where(
+        account.c.jid == bindparam("bare"),
+        account.c.state == AccountState.ACTIVE,
+        credential.c.mechanism == bindparam("wanted"),
+    )
+)
+"""Asked by every login, so it is made once."""
 
 
 def change_password(

@@ -6,8 +6,9 @@ as the token to whoever steals it. They are random, end, are replaced often, and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, or_, select, update
 
 from homeserver.domain.accounts import AccountState, Device, Visit
 from homeserver.storage.schema import account as account_table
@@ -73,21 +74,41 @@ def _drop_oldest(connection: Connection, among: ColumnElement[bool], but: str, m
 # --- XMPP clients -------------------------------------------------------------------------------------------------------
 
 
+# Asked by every login, so they are made once.
+_TOKENS: Final = (
+    select(login_token.c.token)
+    .join(device, device.c.id == login_token.c.device)
+    .join(account_table, account_table.c.id == device.c.account)
+    .where(
+        account_table.c.jid == bindparam("bare"),
+        account_table.c.state == AccountState.ACTIVE,
+        device.c.client == bindparam("wanted"),
+        login_token.c.mechanism == bindparam("way"),
+        login_token.c.expires > bindparam("now"),
+    )
+)
+_KNOWN: Final = select(device.c.id, device.c.name, device.c.software).where(
+    device.c.account == bindparam("holder"), device.c.client == bindparam("wanted")
+)
+_SEEN: Final = (
+    update(device)
+    .where(device.c.id == bindparam("known"))
+    .values(name=bindparam("said"), software=bindparam("by"), last_seen=bindparam("at"))
+)
+_PROVEN: Final = select(login_token).where(
+    login_token.c.device == bindparam("known"),
+    login_token.c.token == bindparam("proven"),
+    login_token.c.mechanism == bindparam("way"),
+    login_token.c.expires > bindparam("now"),
+)
+_UNUSED: Final = delete(login_token).where(login_token.c.device == bindparam("known"), login_token.c.is_new)
+_GIVEN: Final = insert(login_token)
+
+
 def login_tokens(connection: Connection, bare: str, client: str, mechanism: str, now: float) -> list[bytes]:
     """What a client of an account that may log in can prove with ``mechanism``; at most two."""
-    query = (
-        select(login_token.c.token)
-        .join(device, device.c.id == login_token.c.device)
-        .join(account_table, account_table.c.id == device.c.account)
-        .where(
-            account_table.c.jid == bare,
-            account_table.c.state == AccountState.ACTIVE,
-            device.c.client == client,
-            login_token.c.mechanism == mechanism,
-            login_token.c.expires > now,
-        )
-    )
-    return [bytes(found) for found in connection.execute(query).scalars()]
+    asked = {"bare": bare, "wanted": client, "way": mechanism, "now": now}
+    return [bytes(found) for found in connection.execute(_TOKENS, asked).scalars()]
 
 
 def visited(
@@ -98,30 +119,33 @@ def visited(
     Returns whether the login stands (the token is still good and the counter is new, XEP-0484 s3.4), and whether
     ``new`` is to be given out. ``id_`` is for a client not seen before; an account keeps at most ``most`` of them.
     """
-    mine = (device.c.account == visit.account) & (device.c.client == visit.client)
-    known = connection.execute(select(device.c.id, device.c.name, device.c.software).where(mine)).one_or_none()
+    known = connection.execute(_KNOWN, {"holder": visit.account, "wanted": visit.client}).one_or_none()
     due = new is not None and new.due is None
     if proven is not None:
         ends = None if known is None else _use(connection, known.id, proven, visit.at)
         if ends is None:
             return False, False
         due = due or (new is not None and new.due is not None and ends < new.due and not proven.is_last)
-    said = {"name": visit.name, "software": visit.software, "last_seen": visit.at}
     if known is None:
-        connection.execute(
-            insert(device).values(id=id_, account=visit.account, client=visit.client, created=visit.at, **said)
-        )
+        said = {"name": visit.name, "software": visit.software, "created": visit.at, "last_seen": visit.at}
+        connection.execute(insert(device).values(id=id_, account=visit.account, client=visit.client, **said))
         _drop_oldest(connection, (device.c.account == visit.account) & device.c.client.is_not(None), id_, most)
     else:
         id_ = known.id
-        kept = {name: text for name, text in said.items() if text}
-        connection.execute(update(device).where(device.c.id == id_).values(kept))
+        names = {"said": visit.name or known.name, "by": visit.software or known.software}
+        connection.execute(_SEEN, {"known": id_, "at": visit.at, **names})
     if due and new is not None:
-        connection.execute(delete(login_token).where(login_token.c.device == id_, login_token.c.is_new))
+        connection.execute(_UNUSED, {"known": id_})
         connection.execute(
-            insert(login_token).values(
-                device=id_, is_new=True, mechanism=new.mechanism, token=new.token, expires=new.expires, counter=None
-            )
+            _GIVEN,
+            {
+                "device": id_,
+                "is_new": True,
+                "mechanism": new.mechanism,
+                "token": new.token,
+                "expires": new.expires,
+                "counter": None,
+            },
         )
     return True, due
 
@@ -129,14 +153,8 @@ def visited(
 def _use(connection: Connection, id_: str, proven: TokenProven, now: float) -> float | None:
     """Use up what the proof used up (XEP-0484 s3.5, s3.6, s5.1); returns when the token ends, None if it is no good."""
     own = login_token.c.device == id_
-    row = connection.execute(
-        select(login_token).where(
-            own,
-            login_token.c.token == proven.token,
-            login_token.c.mechanism == proven.mechanism,
-            login_token.c.expires > now,
-        )
-    ).first()
+    asked = {"known": id_, "proven": proven.token, "way": proven.mechanism, "now": now}
+    row = connection.execute(_PROVEN, asked).first()
     if row is None or (proven.count is not None and row.counter is not None and proven.count <= row.counter):
         return None
     if proven.is_last:

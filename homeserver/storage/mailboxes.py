@@ -93,10 +93,17 @@ def pending(
     With ``unarchived`` only those that the archive does not show.
     """
     low = max(after, settled(connection, owner), view.settling) + 1
+    return _pending(connection, owner, low, limit, view, unarchived)
+
+
+def _pending(connection: Connection, owner: int, low: int, limit: int, view: View, unarchived: bool) -> list[Entry]:
     checks = [_KEPT, log.c.recipient == owner]
     if unarchived:
         checks.append(~_ARCHIVED)
-    found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
+        found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
+    else:
+        bounds = {"holder": owner, "low": low, "through": view.through, "most": limit}
+        found = [_entry(owner, row) for row in connection.execute(_PENDING, bounds)]
     if len(found) < limit:
         tail = _tail_ids(connection, view, None, (low, 2**62))
         found += _from_tail(connection, owner, tail, checks, limit - len(found))
@@ -107,16 +114,16 @@ def newest_id(connection: Connection, owner: int, view: View) -> int:
     """The highest id of the owner's entries, archived or waiting; 0 without any."""
     if view.tail:
         return view.tail[-1][0]
-    query = select(func.max(entry.c.id)).where(entry.c.owner == owner, entry.c.id <= view.through)
-    return connection.execute(query).scalar_one() or 0
+    return connection.execute(_LAST, {"holder": owner, "through": view.through}).scalar_one() or 0
 
 
 def pending_or_newest(
     connection: Connection, owner: int, after: int, limit: int, view: View
 ) -> tuple[list[Entry], int]:
     """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
-    found = pending(connection, owner, after, limit, view)
-    if found or after > max(settled(connection, owner), view.settling):
+    clear = max(settled(connection, owner), view.settling)
+    found = _pending(connection, owner, max(after, clear) + 1, limit, view, unarchived=False)
+    if found or after > clear:
         return found, 0
     return found, newest_id(connection, owner, view)
 
@@ -169,7 +176,7 @@ def count(connection: Connection, owner: int, peer: str | None, view: View) -> i
 
 def settled(connection: Connection, owner: int) -> int:
     """The id up to which nothing waits for the owner, 0 at first."""
-    found = connection.execute(select(mailbox.c.settled).where(mailbox.c.account == owner)).scalar_one_or_none()
+    found = connection.execute(_SETTLED, {"holder": owner}).scalar_one_or_none()
     return found if found is not None else 0
 
 
@@ -262,6 +269,29 @@ _local = account.alias("local")
 _PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
 
 
+# Every login asks these; made once they cost a third of what they cost made anew.
+_SETTLED: Final = select(mailbox.c.settled).where(mailbox.c.account == bindparam("holder"))
+_LAST: Final = select(func.max(entry.c.id)).where(
+    entry.c.owner == bindparam("holder"), entry.c.id <= bindparam("through")
+)
+_INDEXED: Final = select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer")).select_from(
+    entry.join(log, log.c.id == entry.c.id)
+    .outerjoin(_local, _local.c.id == entry.c.peer)
+    .outerjoin(address, address.c.id == -entry.c.peer)
+)
+_PENDING: Final = (
+    _INDEXED.where(
+        entry.c.owner == bindparam("holder"),
+        entry.c.id >= bindparam("low"),
+        entry.c.id <= bindparam("through"),
+        _KEPT,
+        log.c.recipient == bindparam("holder"),
+    )
+    .order_by(entry.c.id)
+    .limit(bindparam("most"))
+)
+
+
 def _rows(owner: int, ids: Sequence[int]) -> Select[Any]:
     """Rows of the log with these ids that the owner holds, oldest first, whether they have entries or not."""
     other = case((log.c.sender == owner, log.c.recipient), else_=log.c.sender)
@@ -284,13 +314,7 @@ def _indexed(
     backwards: bool,
 ) -> list[Entry]:
     query = (
-        select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer"))
-        .select_from(
-            entry.join(log, log.c.id == entry.c.id)
-            .outerjoin(_local, _local.c.id == entry.c.peer)
-            .outerjoin(address, address.c.id == -entry.c.peer)
-        )
-        .where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
+        _INDEXED.where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
         .order_by(entry.c.id.desc() if backwards else entry.c.id)
         .limit(limit)
     )
