@@ -152,6 +152,10 @@ def entry_by_id(connection: Connection, owner: int, id_: int) -> Entry | None:
 
 def first_and_last(connection: Connection, owner: int, view: View) -> tuple[Entry | None, Entry | None]:
     """The oldest and the newest entry of the owner's archive (XEP-0313 s4.1 metadata)."""
+    if not view.tail:
+        bounds = {"holder": owner, "through": view.through}
+        ends = [connection.execute(query, bounds).first() for query in _ENDS]
+        return tuple(None if row is None else _entry(owner, row) for row in ends)  # type: ignore[return-value]
     first = page(connection, owner, PageRequest(limit=1), view).entries
     last = page(connection, owner, PageRequest(limit=1, backwards=True), view).entries
     return (first[0] if first else None, last[0] if last else None)
@@ -279,6 +283,12 @@ _INDEXED: Final = select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "
     .outerjoin(_local, _local.c.id == entry.c.peer)
     .outerjoin(address, address.c.id == -entry.c.peer)
 )
+_ENDS: Final = [
+    _INDEXED.where(entry.c.owner == bindparam("holder"), entry.c.id <= bindparam("through"), _ARCHIVED)
+    .order_by(order)
+    .limit(1)
+    for order in (entry.c.id, entry.c.id.desc())
+]
 _PENDING: Final = (
     _INDEXED.where(
         entry.c.owner == bindparam("holder"),
