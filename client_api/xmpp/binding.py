@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from client_api.xmpp.admission import Admission
 from client_api.xmpp.negotiation import Negotiation
 from client_api.xmpp.resumption import Resumption, State
 from client_api.xmpp.session import XmppSession
@@ -81,6 +82,7 @@ class Binding:
         self._resumption = resumption
         self._archive = archive
         self._bounds = bounds
+        self.admission = Admission()
         self._table: dict[type, Callable[[Connection, Any], Awaitable[None] | None]] = {
             StreamOpened: self._opened,
             TlsRequested: self._secure,
@@ -117,6 +119,9 @@ class Binding:
         connection.lang = event.lang
 
     async def _secure(self, connection: "Connection", _event: TlsRequested) -> None:
+        if connection.holds_input:  # it came in the clear and must not be taken for what TLS protected
+            connection.end("policy-violation", "data between STARTTLS and the handshake")
+            return
         connection.stream.start_tls()
         connection.flush()
         bindings = await connection.wire.start_tls()

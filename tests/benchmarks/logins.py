@@ -202,12 +202,20 @@ async def _one(account: Account, keys: Keys, way: str, kept: dict[str, tuple[str
 async def _steady(
     accounts: Sequence[Account], keys: Keys, way: str, kept: dict[str, tuple[str, str]], rate: float, seconds: float
 ) -> None:
-    """Logins at a fixed rate, whatever the server does."""
+    """Logins at a fixed rate; an account begins anew when its login before is done."""
     begun = asyncio.get_running_loop().time()
+    free: asyncio.Queue[Account] = asyncio.Queue()
+    for account in accounts:
+        free.put_nowait(account)
+
+    async def one(account: Account) -> None:
+        await _one(account, keys, way, kept)
+        free.put_nowait(account)
+
     async with asyncio.TaskGroup() as group:
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, begun + number / rate - asyncio.get_running_loop().time()))
-            group.create_task(_one(accounts[number % len(accounts)], keys, way, kept))
+            group.create_task(one(await free.get()))
 
 
 async def _herd(accounts: Sequence[Account], keys: Keys, count: int) -> float:
