@@ -71,11 +71,11 @@ def _domains(settings: Settings) -> Iterator[Fault]:
     if not settings.domains:
         yield Fault(("domains",), "an empty list", "at least one domain")
     served = list(settings.domains)
-    for label in (settings.groups.subdomain, settings.upload.subdomain):
+    for label in settings.labels:
         served += [f"{label}.{domain}" for domain in settings.domains]
     twice = sorted({domain for domain in served if served.count(domain) > 1})
     if twice:
-        expected = "names that differ; sub-domains of groups and upload count as well"
+        expected = "names that differ; sub-domains of services count as well"
         yield Fault(("domains",), f"{', '.join(twice)} twice", expected)
 
 

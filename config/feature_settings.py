@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from config.declare import setting
-from config.units import ContactUri, Label
+from config.units import Bytes, ContactUri, Label, parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +28,31 @@ class UploadSettings:
 
     subdomain: Label = setting(
         "upload", "Name under each domain for uploads: `parley check` includes it. Uploads are not there yet."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PubSubSettings:
+    """Publish-subscribe: what accounts publish for their contacts, and a service under each domain."""
+
+    subdomain: Label = setting("pubsub", "Name under each domain for the publish-subscribe service.")
+    creators: Literal["members", "operators", "nobody"] = setting(
+        "members", "Who may make nodes at the service: every account but guests, operators only, or nobody."
+    )
+    nodes: int = setting(
+        300, "Nodes of one account, and nodes of one creator at the service.", at_least=1, at_most=10_000
+    )
+    service_nodes: int = setting(5000, "Nodes at the service of one domain.", at_least=1, at_most=100_000)
+    items: int = setting(
+        5000, 'Items of one node; it is what "max" means in its configuration.', at_least=1, at_most=100_000
+    )
+    item_bytes: Bytes = setting(parse_size("192 KiB"), "Largest item.", at_least=1024)
+    account_bytes: Bytes = setting(
+        parse_size("32 MiB"), "Items of one account, or of one node at the service.", at_least=65_536
+    )
+    subscribers: int = setting(
+        5000, "Subscriptions to one node, and addresses with a role at it.", at_least=1, at_most=100_000
+    )
+    subscriptions: int = setting(
+        300, "Subscriptions of one address to the nodes of one host.", at_least=1, at_most=100_000
     )

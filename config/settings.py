@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import ContactAddressSettings, UploadSettings
+from config.feature_settings import ContactAddressSettings, PubSubSettings, UploadSettings
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -317,6 +317,12 @@ class Settings:
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
+    pubsub: PubSubSettings = section(PubSubSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names under each domain at which there are services."""
+        return self.groups.subdomain, self.upload.subdomain, self.pubsub.subdomain

@@ -21,6 +21,11 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
@@ -51,6 +56,7 @@ class Rules(NamedTuple):
     messaging: Messaging
     contacts: Contacts
     presence: Presence
+    pubsub: PubSub
     streams: Streams
     pages: Pages
     retention: Retention
@@ -120,10 +126,33 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         messaging,
         contacts,
         presence,
+        build_pubsub(settings, database, accounts, contacts, clock, stack),
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
     )
+
+
+def build_pubsub(
+    settings: Settings,
+    database: Database,
+    accounts: Accounts,
+    contacts: Contacts,
+    clock: SystemClock,
+    stack: AsyncExitStack,
+) -> PubSub:
+    """Publish-subscribe: for every account, and a service under each domain."""
+    hosts = Hosts(database, accounts, contacts, services_of(settings))
+    accounts.when_revoked(hosts.revoked)
+    stack.push_async_callback(hosts.settle)
+    nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
+    publishing = Publishing(hosts, nodes, database, clock)
+    return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def services_of(settings: Settings) -> dict[str, str]:
+    """The domains of the publish-subscribe service, each with the domain it is under."""
+    return {f"{settings.pubsub.subdomain}.{domain}": domain for domain in settings.domains}
 
 
 class Evictions:

@@ -48,7 +48,7 @@ async def build(
         arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            settings.groups,
+            settings.labels,
             settings.domains,
             base,
             settings.data_dir,
@@ -86,6 +86,11 @@ async def build(
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
     control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
+
+    async def expire_items() -> None:
+        await rules.pubsub.hosts.expire(rules.clock.now())
+
+    chores.append(expire_items)
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 

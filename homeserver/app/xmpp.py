@@ -10,7 +10,7 @@ from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.stanzas import Stanzas
 from config.settings import Settings
 from homeserver import wiring
-from homeserver.app.rules import Rules
+from homeserver.app.rules import Rules, services_of
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.sasl import MECHANISMS
 from homeserver.protocol.xml import serialise
@@ -25,12 +25,15 @@ from homeserver.xmpp import (
     disco,
     offline,
     ping_command,
+    pubsub,
+    pubsub_disco,
+    pubsub_owner,
     queries,
     registration,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
-from homeserver.xmpp.feature import collect
+from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
@@ -48,6 +51,9 @@ FEATURES: Final = (
     queries.Ping,
     queries.Time,
     queries.Version,
+    pubsub.PubSubRequests,
+    pubsub_disco.PubSubDisco,
+    pubsub_owner.PubSubOwner,
     registration.Registration,
 )
 """What is built; a feature that is not here is not advertised."""
@@ -75,6 +81,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.pubsub,
             catalogue,
             software,
             book,
@@ -85,6 +92,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
+    for service, domain in services_of(settings).items():
+        dispatcher.serve(service, Addressee.PUBSUB)
+        catalogue.add_item(domain, service, "Publish-subscribe")
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time

@@ -125,7 +125,7 @@ def of_certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
     if not settings.tls.certificate:
         return
     for domain in settings.domains:
-        for label in ("", f"{settings.groups.subdomain}.", f"{settings.upload.subdomain}."):
+        for label in ("", *(f"{one}." for one in settings.labels)):
             name = ascii_name(f"{label}{domain}")
             if not any(identity.covers(name) for identity in identities):
                 level: Level = "note" if label else "bad"

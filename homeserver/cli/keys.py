@@ -19,7 +19,7 @@ _domain = click.argument("domain")
 
 def _offline(settings: Settings) -> Verbs:
     clock = SystemClock()
-    own = open_keys(settings.groups, settings.domains, settings.data_dir, clock)
+    own = open_keys(settings.labels, settings.domains, settings.data_dir, clock)
     return KeyOperations(own, clock).verbs()
 
 

@@ -332,3 +332,51 @@ login_token = Table(
     Column("counter", BigInteger, comment="the client's counter at the last login, or null"),
     info={"owner": "homeserver.storage.devices"},
 )
+
+# --- publish-subscribe ----------------------------------------------------------------------------------------------
+
+pubsub_node = Table(
+    "pubsub_node",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False, comment="bare JID of an account, or domain of the service"),
+    Column("name", Text, nullable=False),
+    Column("creator", Text, nullable=False, comment="bare JID"),
+    Column("created", Float, nullable=False),
+    Column("config", Text, nullable=False, comment="JSON of domain/pubsub.py: NodeConfig"),
+    Column("expire", BigInteger, comment="seconds that items live, or null"),
+    Column("held", Integer, nullable=False, default=0, comment="number of items"),
+    Column("bytes", BigInteger, nullable=False, default=0, comment="of their payloads"),
+    UniqueConstraint("host", "name", name="pubsub_node_name"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_item = Table(
+    "pubsub_item",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False, comment="microseconds, growing within the node"),
+    Column("publisher", Text, nullable=False, comment="bare JID"),
+    Column("payload", LargeBinary, nullable=False),
+    Index("pubsub_item_at", "node", "at"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_affiliation = Table(
+    "pubsub_affiliation",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("affiliation", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_subscription = Table(
+    "pubsub_subscription",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare or full"),
+    Column("state", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
+)

@@ -154,6 +154,9 @@ class Dispatcher:
         to = stanza.to
         if to is None:
             return None
+        if to.domain in self._router.attached and not self._router.is_local(to.domain):
+            self._router.attached[to.domain].route(stanza)
+            return None
         if stanza.name == "iq":
             return self._local_iq(stanza, to, None, None) if self._well_formed(stanza) else None
         if stanza.name == "presence":

@@ -191,6 +191,21 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.peers"},
     )
     op.create_table(
+        "pubsub_node",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("host", sa.Text(), nullable=False, comment="bare JID of an account, or domain of the service"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("creator", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False, comment="JSON of domain/pubsub.py: NodeConfig"),
+        sa.Column("expire", sa.BigInteger(), nullable=True, comment="seconds that items live, or null"),
+        sa.Column("held", sa.Integer(), nullable=False, comment="number of items"),
+        sa.Column("bytes", sa.BigInteger(), nullable=False, comment="of their payloads"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("host", "name", name="pubsub_node_name"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
         "secret",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -315,6 +330,47 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.activity"},
     )
     op.create_table(
+        "pubsub_affiliation",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
+        sa.Column("affiliation", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "jid"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
+        "pubsub_item",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds, growing within the node"),
+        sa.Column("publisher", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "id"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    with op.batch_alter_table("pubsub_item", schema=None) as batch_op:
+        batch_op.create_index("pubsub_item_at", ["node", "at"], unique=False)
+
+    op.create_table(
+        "pubsub_subscription",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare or full"),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "jid"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
         "roster_version",
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -378,6 +434,12 @@ def downgrade() -> None:
 
     op.drop_table("login_token")
     op.drop_table("roster_version")
+    op.drop_table("pubsub_subscription")
+    with op.batch_alter_table("pubsub_item", schema=None) as batch_op:
+        batch_op.drop_index("pubsub_item_at")
+
+    op.drop_table("pubsub_item")
+    op.drop_table("pubsub_affiliation")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_invite_expires"))
@@ -395,6 +457,7 @@ def downgrade() -> None:
 
     op.drop_table("stream")
     op.drop_table("secret")
+    op.drop_table("pubsub_node")
     op.drop_table("peer_state")
     op.drop_table("peer_key")
     op.drop_table("peer_document")
