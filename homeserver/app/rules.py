@@ -15,7 +15,9 @@ from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.departures import Departures
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
@@ -26,7 +28,9 @@ from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
@@ -60,6 +64,10 @@ class Rules(NamedTuple):
     streams: Streams
     pages: Pages
     retention: Retention
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -86,12 +94,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
     stack.push_async_callback(contacts.settle)
     presence = Presence(contacts, sessions, router, database, clock)
     presence.on_initial.append(delivery.arrived)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     evictions = Evictions(sessions, streams)
     accounts.when_revoked(evictions)
@@ -130,6 +142,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         streams,
         Pages(settings.archive),
         Retention(mailboxes, clock, settings.archive),
+        roles,
+        invites,
+        Registrations(accounts, invites, contacts),
+        Directory(accounts, limits, settings.accounts.directory == "members"),
     )
 
 

@@ -39,7 +39,7 @@ async def build(
     chores: list[Callable[[], Awaitable[object]]] = [
         rules.streams.expire,
         rules.tokens.purge,
-        rules.accounts.purge,
+        rules.invites.purge,
         rules.departures.purge,
     ]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
@@ -85,12 +85,12 @@ async def build(
     reloader.subscribe(lambda new: certificates.reload(new.tls))
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
 
     async def expire_items() -> None:
         await rules.pubsub.hosts.expire(rules.clock.now())
 
     chores.append(expire_items)
+    control = Control(settings.data_dir, Operations(rules.accounts, rules.invites, rules.outbox, verbs))
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
@@ -98,8 +98,9 @@ async def build(
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     """After SIGHUP: the keys that are marked reloadable, less those of federation, certificates and the log."""
     rules.accounts.reload(new.accounts)
+    rules.invites.reload(new.invites)
     rules.limits.reload(new.limits)
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
-    xmpp.face.reload(new.limits, rules.accounts.registration_is_open)
+    xmpp.face.reload(new.limits, rules.registrations.is_possible)

@@ -23,6 +23,7 @@ from homeserver.xmpp import (
     core_presence,
     core_roster,
     disco,
+    invites,
     offline,
     ping_command,
     pubsub,
@@ -30,6 +31,7 @@ from homeserver.xmpp import (
     pubsub_owner,
     queries,
     registration,
+    search,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -45,6 +47,8 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
     ping_command.PingCommand,
     queries.LastActivity,
@@ -55,8 +59,9 @@ FEATURES: Final = (
     pubsub_disco.PubSubDisco,
     pubsub_owner.PubSubOwner,
     registration.Registration,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -72,7 +77,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -82,6 +87,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.limits,
             rules.pages,
             rules.pubsub,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
             book,
@@ -114,7 +122,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         mechanisms=offered_mechanisms(rules.verifiers.lacking),
         tokens=rules.clients.gives_tokens,
         upgrades=rules.verifiers.lacking,
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)

@@ -36,6 +36,10 @@ CLIENT_STATE: Final = "urn:xmpp:csi:0"
 STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"
 PRE_AUTHENTICATION: Final = "urn:xmpp:pars:0"
 INVITATION: Final = "urn:xmpp:ibr-token:0"
+INVITATION_LEGACY: Final = "urn:xmpp:invite"
+INVITE_COMMAND: Final = "urn:xmpp:invite#invite"
+CREATE_ACCOUNT_COMMAND: Final = "urn:xmpp:invite#create-account"
+INVITATION_FORM: Final = "urn:xmpp:invite#invitation"
 
 # extensions
 DATA_FORM: Final = "jabber:x:data"
@@ -56,6 +60,7 @@ PUBSUB_SUBSCRIBE_AUTHORIZATION: Final = "http://jabber.org/protocol/pubsub#subsc
 CAPS: Final = "http://jabber.org/protocol/caps"
 REGISTER: Final = "jabber:iq:register"
 REGISTER_FEATURE: Final = "http://jabber.org/features/iq-register"
+SEARCH: Final = "jabber:iq:search"
 PING: Final = "urn:xmpp:ping"
 TIME: Final = "urn:xmpp:time"
 VERSION: Final = "jabber:iq:version"

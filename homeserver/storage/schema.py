@@ -64,12 +64,19 @@ secret = Table(
 invite = Table(
     "invite",
     metadata,
-    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
-    Column("account", Integer, ForeignKey("account.id"), nullable=False, comment="who invites"),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the token"),
+    Column("kind", Text, nullable=False, comment="domain/invites.py"),
+    Column("account", Integer, ForeignKey("account.id"), index=True, comment="who invites; null is the operator"),
+    Column("subject", Integer, ForeignKey("account.id"), index=True, comment="whose password it sets, or null"),
     Column("domain", Text, nullable=False),
+    Column("username", Text, nullable=False, default="", comment="localpart that is kept for the holder, or empty"),
+    Column("role", Text, nullable=False, default="member", comment="of the new account"),
     Column("uses", Integer, nullable=False, comment="how often it may still be used"),
+    Column("created", Float, nullable=False),
     Column("expires", Float, nullable=False, index=True),
-    info={"owner": "homeserver.storage.accounts"},
+    Index("invite_username", "username", "domain"),
+    info={"owner": "homeserver.storage.invites"},
 )
 
 device = Table(

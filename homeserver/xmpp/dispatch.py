@@ -131,7 +131,7 @@ class Dispatcher:
 
     def local(self, stanza: Stanza) -> None:
         """Deliver a stanza to a local address; what has to wait goes on in the background."""
-        self.background(stanza, self.inbound(stanza))
+        self.background(stanza, self._inbound(stanza))
 
     def background(self, stanza: Stanza, waiting: Awaitable[None] | None) -> None:
         """Let the rest of a stanza's handling go on without anybody waiting for it."""
@@ -151,6 +151,15 @@ class Dispatcher:
 
         An awaitable is returned where the work is not done yet; subscription stanzas are durable when it completes.
         """
+        to = stanza.to
+        if to is not None and self._router.bars(to, stanza.sender):
+            if stanza.name != "presence" and stanza.type not in ("error", "result"):
+                error = error_reply(stanza, StanzaError("service-unavailable"))
+                self._router.send_away(Stanza(error, to, stanza.sender), stanza.sender)
+            return None
+        return self._inbound(stanza)
+
+    def _inbound(self, stanza: Stanza) -> Awaitable[None] | None:
         to = stanza.to
         if to is None:
             return None

@@ -302,20 +302,34 @@ def upgrade() -> None:
 
     op.create_table(
         "invite",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
-        sa.Column("account", sa.Integer(), nullable=False, comment="who invites"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="domain/invites.py"),
+        sa.Column("account", sa.Integer(), nullable=True, comment="who invites; null is the operator"),
+        sa.Column("subject", sa.Integer(), nullable=True, comment="whose password it sets, or null"),
         sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False, comment="localpart that is kept for the holder, or empty"),
+        sa.Column("role", sa.Text(), nullable=False, comment="of the new account"),
         sa.Column("uses", sa.Integer(), nullable=False, comment="how often it may still be used"),
+        sa.Column("created", sa.Float(), nullable=False),
         sa.Column("expires", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account"],
             ["account.id"],
         ),
-        sa.PrimaryKeyConstraint("hash"),
-        info={"owner": "homeserver.storage.accounts"},
+        sa.ForeignKeyConstraint(
+            ["subject"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("hash"),
+        info={"owner": "homeserver.storage.invites"},
     )
     with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.create_index("invite_username", ["username", "domain"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invite_account"), ["account"], unique=False)
         batch_op.create_index(batch_op.f("ix_invite_expires"), ["expires"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invite_subject"), ["subject"], unique=False)
 
     op.create_table(
         "last_activity",
@@ -442,7 +456,10 @@ def downgrade() -> None:
     op.drop_table("pubsub_affiliation")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invite_subject"))
         batch_op.drop_index(batch_op.f("ix_invite_expires"))
+        batch_op.drop_index(batch_op.f("ix_invite_account"))
+        batch_op.drop_index("invite_username")
 
     op.drop_table("invite")
     with op.batch_alter_table("device", schema=None) as batch_op:
