@@ -36,6 +36,7 @@ gc = {{ mode = "generational" }}
 use_ipv6 = false
 modules_enabled = {{ {modules} }}
 authentication = "{authentication}"
+password_hash = "SHA-256"
 certificates = "{folder}"
 storage = "internal"
 default_archive_policy = true
