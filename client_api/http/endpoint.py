@@ -38,7 +38,7 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One declared endpoint. ``also`` are further successful statuses with their bodies; ``content`` the media types of
-    a body that the handler reads itself."""
+    a body that the handler reads itself; ``max_age`` the seconds for which anybody may keep the answer."""
 
     method: str
     path: str
@@ -51,6 +51,7 @@ class Endpoint:
     also: Mapping[int, type[msgspec.Struct] | None] = field(default_factory=dict)
     errors: tuple[type[DomainError], ...] = ()
     content: tuple[str, ...] = ()
+    max_age: int = 0
 
     @property
     def variables(self) -> list[str]:
@@ -86,12 +87,13 @@ def endpoint(
     also: Mapping[int, type[msgspec.Struct] | None] | None = None,
     errors: tuple[type[DomainError], ...] = (),
     content: tuple[str, ...] = (),
+    max_age: int = 0,
 ) -> Callable[[H], H]:
     """Declare a handler; its docstring's first line becomes the summary."""
 
     def declare(handler: H) -> H:
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
-        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content)
+        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content, max_age)
         unknown = set(inspect.signature(handler).parameters) - {"self", "caller", "call", "body", "query"}
         if unknown != set(made.variables):
             raise TypeError(f"{path}: the handler's parameters do not fit the path: {sorted(unknown)}")
@@ -232,7 +234,10 @@ def _respond(declared: Endpoint, result: Any) -> web.Response:
         status, result = result.status, result.value
     if status == HTTPStatus.NO_CONTENT or result is None:
         return web.Response(status=status)
-    return web.Response(status=status, body=msgspec.json.encode(result), content_type="application/json")
+    headers = {"Cache-Control": f"public, max-age={declared.max_age}"} if declared.max_age else None
+    return web.Response(
+        status=status, body=msgspec.json.encode(result), content_type="application/json", headers=headers
+    )
 
 
 def _text(value: str) -> str:

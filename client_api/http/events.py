@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from homeserver.domain.messages import Direction, Entry, Stored
-from homeserver.protocol.events_json import MessageEvent, Place, from_element, stanza_element
+from homeserver.protocol import namespaces as ns
+from homeserver.protocol.events_json import MessageEvent, Place, fragment, from_element, stanza_element
 from homeserver.protocol.jid import JID
 
 _DIRECTIONS: Final[dict[Direction, Literal["incoming", "outgoing", "to_self"]]] = {
@@ -13,6 +14,29 @@ _DIRECTIONS: Final[dict[Direction, Literal["incoming", "outgoing", "to_self"]]] 
     Direction.OUTGOING: "outgoing",
     Direction.TO_SELF: "to_self",
 }
+
+ChatState = Literal["active", "composing", "paused", "inactive", "gone"]
+_STATES: Final[dict[str, ChatState]] = {
+    f"{{{ns.CHAT_STATES}}}active": "active",
+    f"{{{ns.CHAT_STATES}}}composing": "composing",
+    f"{{{ns.CHAT_STATES}}}paused": "paused",
+    f"{{{ns.CHAT_STATES}}}inactive": "inactive",
+    f"{{{ns.CHAT_STATES}}}gone": "gone",
+}
+_BESIDE: Final = f"{{{ns.HINTS}}}"
+_MOST_PARTS: Final = 8
+
+
+def chat_state(event: MessageEvent) -> ChatState | None:
+    """The chat state of a message that says nothing else (XEP-0085 s5.1); None for any other."""
+    if event.text is not None or event.reaction is not None or event.kind == "error" or len(event.xml) > _MOST_PARTS:
+        return None
+    if event.replaces or event.retracts or event.displayed or event.delivered:
+        return None
+    tags = [fragment(text).tag for text in event.xml if ns.CHAT_STATES in text or ns.HINTS in text]
+    states = [_STATES[tag] for tag in tags if tag in _STATES]
+    hints = sum(tag.startswith(_BESIDE) for tag in tags)
+    return states[0] if len(states) == 1 and len(event.xml) == 1 + hints else None
 
 
 def event_of(entry: Entry) -> MessageEvent:

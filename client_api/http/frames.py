@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from client_api.http.contacts import ContactInfo
 from client_api.http.errors import Problem
+from client_api.http.events import ChatState
 from client_api.http.messages import ClientId, Id, NewMessage, Recipient
 from homeserver.protocol.events_json import MessageEvent, Reply
 
@@ -58,7 +60,20 @@ class PingFrame(Struct, tag_field="type", tag="ping", forbid_unknown_fields=True
     id: Annotated[str, Meta(max_length=255)] | None = None
 
 
-ClientFrame = AckFrame | SendFrame | PresenceFrame | PingFrame
+class TypingFrame(Struct, tag_field="type", tag="typing", forbid_unknown_fields=True):
+    """Tell somebody whether the user is writing (XEP-0085)."""
+
+    to: Recipient | Id
+    state: ChatState = "composing"
+
+
+class StateFrame(Struct, tag_field="type", tag="state", forbid_unknown_fields=True):
+    """Whether anybody looks at this client (XEP-0352): while nobody does, presence waits and typing is left out."""
+
+    active: bool
+
+
+ClientFrame = AckFrame | SendFrame | PresenceFrame | PingFrame | TypingFrame | StateFrame
 
 
 class ReadyFrame(Struct, tag_field="type", tag="ready"):
@@ -89,12 +104,45 @@ class EphemeralFrame(Struct, tag_field="type", tag="ephemeral"):
 
 
 class ContactFrame(Struct, tag_field="type", tag="presence", omit_defaults=True, rename={"from_": "from"}):
-    """Somebody's presence."""
+    """Somebody's presence; ``last_seen`` is since when somebody has been away."""
 
     from_: str
     available: bool
     show: str | None = None
     status: str | None = None
+    last_seen: str | None = None
+
+
+class ChatStateFrame(Struct, tag_field="type", tag="typing", rename={"from_": "from"}):
+    """Somebody is writing, or no longer."""
+
+    conversation: str
+    from_: str
+    state: ChatState
+
+
+class RosterFrame(Struct, tag_field="type", tag="contact"):
+    """A contact was added or changed."""
+
+    contact: ContactInfo
+
+
+class RemovedFrame(Struct, tag_field="type", tag="contact_removed"):
+    """A contact was removed."""
+
+    jid: str
+
+
+class RequestFrame(Struct, tag_field="type", tag="contact_request", omit_defaults=True, rename={"from_": "from"}):
+    """Somebody asks to see the account's presence; not ``open`` when that was answered or taken back."""
+
+    from_: str
+    text: str = ""
+    open: bool = True
+
+
+class IncompleteFrame(Struct, tag_field="type", tag="incomplete"):
+    """Frames other than messages were left out, because the client did not read: ask for contacts and presence."""
 
 
 class SentFrame(Struct, tag_field="type", tag="sent"):

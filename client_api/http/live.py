@@ -16,21 +16,29 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from client_api.http.events import event_of, event_of_stored
+from client_api.http.contacts import info_of
+from client_api.http.events import chat_state, event_of, event_of_stored
 from client_api.http.frames import (
+    ChatStateFrame,
     ContactFrame,
     EphemeralFrame,
+    IncompleteFrame,
     MessageFrame,
     ReadyFrame,
+    RemovedFrame,
+    RequestFrame,
+    RosterFrame,
     SyncedFrame,
 )
+from client_api.http.receipts import Owed, Receipts, owed
 from homeserver.domain.errors import ServiceUnavailable
 from homeserver.domain.messages import ARCHIVE, PageRequest, Relation, Stored
+from homeserver.domain.rosters import ContactChange
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol.events_json import Place, from_element
+from homeserver.protocol.events_json import MessageEvent, Place, from_element
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import Stanza, error_reply
-from homeserver.protocol.xml import text_of
+from homeserver.protocol.xml import child, text_of
 from homeserver.services.delivery import Delivery
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.presence import Presence
@@ -44,6 +52,7 @@ log = structlog.get_logger(__name__)
 PAGE: Final = 50
 MAX_UNACKNOWLEDGED: Final = 1000
 MAX_CONTACTS: Final = 5000
+RECEIPTS: Final = ns.RECEIPTS.encode()
 CLOSE_CODES: Final = {
     "conflict": 4409,
     "not-authorized": 4401,
@@ -55,7 +64,9 @@ CLOSE_CODES: Final = {
 class LiveSession:
     """A JSON client on a socket; what services see of it is `homeserver.domain.sessions.Session`.
 
-    ``cursor`` is the position up to which the client has everything. Frames wait in a queue of at most ``limit`` bytes.
+    ``cursor`` is the position up to which the client has everything, ``settled`` the one up to which some client of the
+    account has. Frames wait in a queue of at most ``limit`` bytes. ``contacts`` are those it was shown available, ``away``
+    those elsewhere of whom it was told since when they are not.
     """
 
     def __init__(
@@ -63,6 +74,7 @@ class LiveSession:
         socket: web.WebSocketResponse,
         caller: Caller,
         cursor: int,
+        settled: int,
         limit: int,
         mailboxes: Mailboxes,
         services: LiveServices,
@@ -77,6 +89,7 @@ class LiveSession:
         self.wants_copies = True
         self.uses_archive = False
         self.contacts: dict[str, ContactFrame] = {}
+        self.away: dict[str, ContactFrame] = {}
         self.acknowledged = cursor
         self.position = cursor
         self.ended = False
@@ -84,6 +97,10 @@ class LiveSession:
         self._limit = limit
         self._mailboxes = mailboxes
         self._services = services
+        self._settled = settled
+        self._owed: deque[Owed] = deque(maxlen=MAX_UNACKNOWLEDGED)
+        self._inactive: dict[str, ContactFrame] | None = None
+        self._incomplete = False
         self._unacknowledged: deque[Stored] = deque(maxlen=MAX_UNACKNOWLEDGED)
         self._frames: deque[bytes] = deque()
         self._bytes = 0
@@ -107,12 +124,14 @@ class LiveSession:
             return
         if not stored.message.treatment & ARCHIVE:
             # No page will ever hold it, so it has no place among the positions.
-            self._offer(EphemeralFrame(event_of_stored(stored, self.account.jid)))
+            self._pass(event_of_stored(stored, self.account.jid))
             return
         if relation is not Relation.SENT_ELSEWHERE and not late:
             self._unacknowledged.append(stored)
         if stored.id <= self.position:
             return
+        if RECEIPTS in stored.message.payload and not self._behind:
+            self._owe(event_of_stored(stored, self.account.jid))
         if self._behind or self._bytes > self._limit:
             self._behind = True
             self._newest = max(self._newest, stored.id)
@@ -149,10 +168,10 @@ class LiveSession:
         if self.ended:
             return
         if stanza.name == "presence":
-            self._show(stanza)
+            self._presence(stanza)
         elif stanza.name == "message":
             place = Place(0, 0, stanza.sender.bare, "incoming")
-            self._offer(EphemeralFrame(from_element(stanza.element, place)))
+            self._pass(from_element(stanza.element, place))
         elif stanza.type in ("get", "set"):
             # JSON clients answer no IQ; who asks must not wait for one (RFC 6120 s8.2.3).
             answer = error_reply(stanza, stanza_error(ServiceUnavailable()))
@@ -180,7 +199,34 @@ class LiveSession:
             while self._unacknowledged and self._unacknowledged[0].id <= position:
                 self._unacknowledged.popleft()
             self._services.delivery.settled(self, position, lazy=True)
+            due = []
+            while self._owed and self._owed[0].id <= position:
+                due.append(self._owed.popleft())
+            if due:
+                self._services.receipts.take(self.account, self.jid, due)
         return True
+
+    def change(self, change: ContactChange) -> None:
+        """A contact of the account changed."""
+        before, after = change.before, change.after
+        was_asked, is_asked = before.state.is_asked, after.state.is_asked
+        if after.listed and (is_asked is not was_asked or not after.looks_like(before)):
+            self._offer(RosterFrame(info_of(after)))
+        elif before.listed and not after.listed:
+            self._offer(RemovedFrame(after.jid.bare))
+        if was_asked and not is_asked:
+            self._offer(RequestFrame(after.jid.bare, open=False))
+        elif is_asked and not was_asked and self.presence is None:
+            self._offer(RequestFrame(after.jid.bare))  # those who are available are shown the request itself
+
+    def set_active(self, active: bool) -> None:
+        """Somebody looks at the client, or nobody does (XEP-0352): then presence waits, the last of each sender."""
+        if not active:
+            self._inactive = self._inactive if self._inactive is not None else {}
+            return
+        held, self._inactive = self._inactive, None
+        for frame in (held or {}).values():
+            self._offer(frame)
 
     async def room(self) -> None:
         """Wait until the client has read enough of what is queued for it."""
@@ -225,13 +271,19 @@ class LiveSession:
         self._bytes -= len(frame)
         if self._bytes <= self._limit:
             self._room.set()
+            if self._incomplete:
+                self._incomplete = False
+                self._queue(msgspec.json.encode(IncompleteFrame()))
 
     async def _catch_up(self) -> None:
         goal = self._newest
         page = await self._mailboxes.page(self.account, PageRequest(limit=PAGE, after=self.position))
         for entry in page.entries:
             self.position = entry.id
-            self._queue(msgspec.json.encode(MessageFrame(entry.id, event_of(entry))))
+            event = event_of(entry)
+            if entry.id > self._settled and RECEIPTS in entry.payload:
+                self._owe(event)
+            self._queue(msgspec.json.encode(MessageFrame(entry.id, event)))
         if page.complete and self._newest <= goal:
             # What was delivered before this page was read is in it; nothing has been delivered since.
             self._behind = False
@@ -247,25 +299,52 @@ class LiveSession:
             stored.rendered[key] = made
         return made
 
+    def _owe(self, event: MessageEvent) -> None:
+        found = owed(event, self.jid)
+        if found is not None:
+            self._owed.append(found)
+
+    def _pass(self, event: MessageEvent) -> None:
+        """Show a message that is not stored."""
+        state = chat_state(event)
+        if state is None:
+            self._offer(EphemeralFrame(event))
+        elif self._inactive is None:
+            self._offer(ChatStateFrame(event.conversation, event.from_, state))
+
+    def _presence(self, stanza: Stanza) -> None:
+        if stanza.type == "subscribe":
+            words = text_of(stanza.element, ns.CLIENT, "status") or ""
+            self._offer(RequestFrame(stanza.sender.bare, words))
+        elif stanza.type in ("", "unavailable"):
+            self._show(stanza)
+
     def _show(self, stanza: Stanza) -> None:
-        if stanza.type not in ("", "unavailable"):
-            return
+        delay = child(stanza.element, ns.DELAY, "delay")
         frame = ContactFrame(
             str(stanza.sender),
             stanza.type == "",
             text_of(stanza.element, ns.CLIENT, "show") or None,
             text_of(stanza.element, ns.CLIENT, "status") or None,
+            None if delay is None or stanza.type == "" else delay.get("stamp"),
         )
-        if not frame.available:
+        if frame.available:
+            self.away.pop(stanza.sender.bare, None)
+            _keep(self.contacts, frame.from_, frame)
+        else:
             self.contacts.pop(frame.from_, None)
-        elif frame.from_ in self.contacts or len(self.contacts) < MAX_CONTACTS:
-            self.contacts[frame.from_] = frame
+            if frame.last_seen:
+                _keep(self.away, stanza.sender.bare, frame)
+        if self._inactive is not None and _keep(self._inactive, frame.from_, frame):
+            return
         self._offer(frame)
 
     def _offer(self, frame: Any) -> None:
         """Queue what may be lost to a client that does not read."""
         if self._bytes <= self._limit:
             self._queue(msgspec.json.encode(frame))
+        else:
+            self._incomplete = True
 
     def _queue(self, frame: bytes) -> None:
         self._frames.append(frame)
@@ -278,8 +357,19 @@ class LiveSession:
 class LiveServices:
     """What every live session calls."""
 
-    def __init__(self, sessions: Sessions, delivery: Delivery, presence: Presence, router: Router) -> None:
+    def __init__(
+        self, sessions: Sessions, delivery: Delivery, presence: Presence, router: Router, receipts: Receipts
+    ) -> None:
         self.sessions = sessions
         self.delivery = delivery
         self.presence = presence
         self.router = router
+        self.receipts = receipts
+
+
+def _keep(known: dict[str, ContactFrame], name: str, frame: ContactFrame) -> bool:
+    """Note a frame under a name, the newest last; whether there was room."""
+    if known.pop(name, None) is None and len(known) >= MAX_CONTACTS:
+        return False
+    known[name] = frame
+    return True

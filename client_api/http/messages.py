@@ -196,6 +196,11 @@ class Messages:
         digest = hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
         return to, await self._sender.begin(sender, source, message, digest)
 
+    async def pass_by(self, sender: Account, source: JID, body: NewMessage) -> None:
+        """Send what no answer is given for, and nobody asks for again: typing, receipts. Raises the errors of `send`."""
+        message = self._message(source, await self.resolve(body.to), body)
+        await self._sender.pass_by(sender, source, message)
+
     async def entry(self, account: Account, message_id: str) -> Entry:
         """The message of the account that a path names. Raises `BadRequest`, `NotFound`."""
         if not (message_id.isascii() and message_id.isdigit() and len(message_id) <= 16):

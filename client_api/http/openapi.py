@@ -17,6 +17,8 @@ from client_api.http.errors import HTTP_KINDS, KINDS, PROBLEM_JSON, Problem
 
 ALWAYS: Final = (400, 408, 421, 429, 503)
 WITH_BODY: Final = (413, 415)
+_BINARY: Final = {"type": "string", "format": "binary"}
+_FORM: Final = {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
 _PAGE: Final = {"docs.html": "text/html", "docs.js": "text/javascript", "docs.css": "text/css"}
 _CSP: Final = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -65,8 +67,8 @@ def _operation(made: Endpoint, shapes: dict[type[Any], Any], components: dict[st
     if made.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": shapes[made.body]}}}
     if made.content:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        operation["requestBody"] = {"required": True, "content": dict.fromkeys(made.content, binary)}
+        shown = {kind: {"schema": _FORM if kind == "multipart/form-data" else _BINARY} for kind in made.content}
+        operation["requestBody"] = {"required": True, "content": shown}
     if made.auth:
         operation["security"] = [{"bearer": []}]
     return operation

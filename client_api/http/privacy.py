@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from client_api.http.endpoint import address_of, endpoint
 from client_api.http.messages import Recipient
 from homeserver.domain.errors import JidMalformed, NotAcceptable
-from homeserver.domain.privacy import ArchivePreferences, Archiving, Strangers
+from homeserver.domain.privacy import ArchivePreferences, Archiving, SeenBy, Strangers
 from homeserver.services.privacy import Privacy
 from homeserver.services.tokens import Caller
 
@@ -18,9 +18,10 @@ Addresses = Annotated[list[Recipient], Meta(max_length=100_000)]
 
 class PrivacyChoice(Struct, forbid_unknown_fields=True):
     """``strangers``: what becomes of messages from those who are no contact and were never written to; null leaves it to
-    the server."""
+    the server. ``last_seen``: who may know when the account was last available; left out, it stays as it is."""
 
     strangers: Literal["off", "mark", "refuse"] | None
+    last_seen: Literal["contacts", "nobody"] | UnsetType = UNSET
 
 
 class ArchiveChoice(Struct, forbid_unknown_fields=True):
@@ -40,14 +41,16 @@ class PrivacyEndpoints:
     @endpoint("GET", "/v1/privacy", returns=PrivacyChoice)
     async def show(self, caller: Caller) -> PrivacyChoice:
         """What the account chose."""
-        chosen = (await self._privacy.load(caller.account)).own_strangers
-        return PrivacyChoice(None if chosen is None else chosen.value)
+        found = await self._privacy.load(caller.account)
+        return PrivacyChoice(None if found.own_strangers is None else found.own_strangers.value, found.last_seen.value)
 
     @endpoint("PUT", "/v1/privacy", body=PrivacyChoice, status=204)
     async def choose(self, caller: Caller, body: PrivacyChoice) -> None:
-        """Choose what strangers may send."""
+        """Choose what strangers may send, and who may know when the account was last available."""
         wanted = None if body.strangers is None else Strangers(body.strangers)
         await self._privacy.set_strangers(caller.account, wanted)
+        if not isinstance(body.last_seen, UnsetType):
+            await self._privacy.set_last_seen(caller.account, SeenBy(body.last_seen))
 
     @endpoint("GET", "/v1/privacy/archive", returns=ArchiveChoice)
     async def show_archive(self, caller: Caller) -> ArchiveChoice:

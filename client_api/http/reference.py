@@ -14,6 +14,7 @@ from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.contacts import ContactEndpoints
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.files import FileEndpoints
@@ -25,6 +26,7 @@ from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server import ServerEndpoints
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
 CLIENT_FRAMES: Final = (
@@ -33,6 +35,8 @@ CLIENT_FRAMES: Final = (
     frames.AckFrame,
     frames.PresenceFrame,
     frames.PingFrame,
+    frames.TypingFrame,
+    frames.StateFrame,
 )
 SERVER_FRAMES: Final = (
     frames.ReadyFrame,
@@ -42,6 +46,11 @@ SERVER_FRAMES: Final = (
     frames.ErrorFrame,
     frames.EphemeralFrame,
     frames.ContactFrame,
+    frames.ChatStateFrame,
+    frames.RosterFrame,
+    frames.RemovedFrame,
+    frames.RequestFrame,
+    frames.IncompleteFrame,
     frames.PongFrame,
 )
 GROUPS: Final = (
@@ -54,6 +63,8 @@ GROUPS: Final = (
     Amendments,
     Searching,
     PresenceEndpoints,
+    ContactEndpoints,
+    ServerEndpoints,
     PushEndpoints,
     Calls,
     Blocks,

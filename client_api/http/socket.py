@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,15 +25,18 @@ from client_api.http.frames import (
     PresenceFrame,
     SendFrame,
     SentFrame,
+    StateFrame,
+    TypingFrame,
 )
 from client_api.http.live import LiveServices, LiveSession
-from client_api.http.messages import Id, Messages
+from client_api.http.messages import Id, Messages, NewMessage
 from client_api.masking import MaskedSocket
 from homeserver.domain.errors import BadRequest, DomainError, Forbidden, NotAuthorized, RateLimited, ServiceUnavailable
+from homeserver.domain.rosters import ContactChange
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.events_json import InvalidEvent, check, timestamp
 from homeserver.protocol.stanza import PRESENCE, Stanza
-from homeserver.protocol.xml import Element, element
+from homeserver.protocol.xml import Element, element, serialise
 from homeserver.services.client_messages import Sent
 from homeserver.services.limits import Bucket, Limit, Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -97,6 +101,12 @@ class Live:
         """The open session of a device."""
         return self._open.get(device)
 
+    def contact_changed(self, change: ContactChange) -> None:
+        """Listens to the contacts service."""
+        for session in tuple(self._services.sessions.of(change.account.jid.bare)):
+            if isinstance(session, LiveSession):
+                session.change(change)
+
     def close_all(self) -> None:
         """The server stops."""
         for session in list(self._open.values()):
@@ -150,9 +160,12 @@ class Live:
         cursor = wish.cursor
         if cursor is None:
             cursor = await self._tokens.position(caller.device)
+        settled = await self._mailboxes.settled(caller.account)
         if cursor is None:
-            cursor = await self._mailboxes.settled(caller.account)
-        session = LiveSession(socket, caller, cursor, self._bounds.unsent_bytes, self._mailboxes, self._services)
+            cursor = settled
+        session = LiveSession(
+            socket, caller, cursor, settled, self._bounds.unsent_bytes, self._mailboxes, self._services
+        )
         try:
             self._services.sessions.bind(session)
         except DomainError as error:
@@ -203,8 +216,21 @@ class Live:
             self._save(session)
         elif isinstance(frame, PingFrame):
             session.reply(PongFrame(frame.id))
+        elif isinstance(frame, TypingFrame):
+            await self._type(session, frame)
+        elif isinstance(frame, StateFrame):
+            session.set_active(frame.active)
         else:
             await self._show(session, frame)
+
+    async def _type(self, session: LiveSession, frame: TypingFrame) -> None:
+        state = serialise(element(ns.CHAT_STATES, frame.state), "")
+        try:
+            await self._messages.pass_by(
+                session.account, session.jid, NewMessage(frame.to, secrets.token_hex(16), xml=[state])
+            )
+        except DomainError as error:
+            session.reply(ErrorFrame(problem_of(error)))
 
     async def _show(self, session: LiveSession, wish: PresenceFrame) -> None:
         try:

@@ -7,10 +7,11 @@ from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
-from client_api.http.app import Hosts, HttpServer, build_http
+from client_api.http.app import VERSION, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.contacts import ContactEndpoints
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
@@ -22,8 +23,10 @@ from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
+from client_api.http.receipts import Receipts
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server import Description, ServerEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
 from client_api.xmpp.connection import Connection, Wire
@@ -35,7 +38,9 @@ from homeserver.app.rules import Rules
 from homeserver.protocol.bosh import BoshFraming
 from homeserver.protocol.framing import WebSocketFraming
 from homeserver.protocol.xml_input import XmlLimits
+from homeserver.services.absences import Absences
 from homeserver.services.client_messages import ClientMessages
+from homeserver.xmpp.contact_addresses import Addresses
 from homeserver.xmpp.core_message import Reader
 
 
@@ -63,8 +68,10 @@ def build_json(
         unsent_bytes=settings.limits.unsent_bytes,
         frame_bytes=settings.limits.stanza_bytes,
     )
-    services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
+    receipts = Receipts(messages, rules.presence)
+    services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router, receipts)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
+    rules.contacts.on_change.append(live.contact_changed)
     files = FileEndpoints(rules.files)
     conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
     endpoints: list[object] = [
@@ -76,7 +83,13 @@ def build_json(
         conversations,
         Amendments(messages, rules.mailboxes),
         Searching(rules.search, messages, rules.mailboxes, rules.pages),
-        PresenceEndpoints(rules.contacts, rules.sessions, live),
+        PresenceEndpoints(
+            rules.contacts, rules.sessions, Absences(rules.database, rules.accounts, rules.privacy), live
+        ),
+        ContactEndpoints(rules.contacts, messages),
+        ServerEndpoints(
+            rules.accounts, rules.files if settings.upload.enabled else None, rules.pages, described(settings)
+        ),
         PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
         Seeds(auth, messages, conversations, files),
@@ -107,6 +120,28 @@ def build_json(
     rules.metrics.read_from("http_requests", lambda: server.traffic.statuses.counts)
     rules.metrics.read_from("http_seconds", lambda: server.traffic.seconds)
     return server
+
+
+def described(settings: Settings) -> Description:
+    """What the server was set up with, for those who may use it."""
+    services = [("pubsub", f"{settings.pubsub.subdomain}.{domain}") for domain in settings.domains]
+    present = {
+        "calls": bool(settings.external_service),
+        "directory": settings.accounts.directory == "members",
+        "federation": settings.federation.enabled,
+        "files": settings.upload.enabled,
+    }
+    if settings.upload.enabled:
+        services += [("upload", f"{settings.upload.subdomain}.{domain}") for domain in settings.domains]
+    return Description(
+        software="Parley",
+        version=VERSION,
+        message_bytes=settings.limits.stanza_bytes,
+        request_bytes=settings.http.request_bytes,
+        services=services,
+        features=[name for name, is_there in present.items() if is_there],
+        contact=Addresses(settings.contact_addresses).known,
+    )
 
 
 def websocket_connect(face: XmppFace, cleartext: bool) -> Any:

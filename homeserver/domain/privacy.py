@@ -24,6 +24,13 @@ class Strangers(StrEnum):
     REFUSE = "refuse"
 
 
+class SeenBy(StrEnum):
+    """Who may know when an account was last available. Nobody else than contacts ever learns it."""
+
+    CONTACTS = "contacts"
+    NOBODY = "nobody"
+
+
 @dataclass(frozen=True, slots=True)
 class ArchivePreferences:
     """Whose messages an account archives (XEP-0441). ``always`` and ``never`` hold addresses as text, sorted."""
@@ -66,6 +73,7 @@ class Facts:
     archive: ArchivePreferences = EVERYTHING
     own_strangers: Strangers | None = None
     strangers: Strangers = Strangers.OFF
+    last_seen: SeenBy = SeenBy.CONTACTS
     roster: Roster | None = field(default=None, compare=False)
 
     def blocks(self, jid: JID) -> bool:

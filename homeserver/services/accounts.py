@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import structlog
 
@@ -113,7 +113,7 @@ class Accounts:
         return self._domains
 
     @property
-    def registration(self) -> str:
+    def registration(self) -> Literal["closed", "invite", "open"]:
         """The policy: ``closed``, ``invite`` or ``open``."""
         return self._settings.registration
 

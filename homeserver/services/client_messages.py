@@ -48,6 +48,10 @@ class ClientMessages:
         """Send once under ``message.origin_id``; returns when it is durable. Raises as `begin` does."""
         return await asyncio.shield(await self.begin(sender, source, message, digest))
 
+    async def pass_by(self, sender: Account, source: JID, message: Message) -> None:
+        """Send once, without a memory of it; returns when it is durable. Raises what `Messaging.submit` raises."""
+        await self._messaging.send(sender, source, message)
+
     async def begin(self, sender: Account, source: JID, message: Message, digest: bytes) -> asyncio.Future[Sent]:
         """Put a message on its way; the future is done when it is durable.
 

@@ -34,11 +34,10 @@ from homeserver.domain.subscriptions import (
     inbound,
     outbound,
 )
-from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import Stanza
-from homeserver.protocol.xml import element, parse_own
+from homeserver.protocol.xml import parse_own
 from homeserver.services import roster_stanzas
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
@@ -127,9 +126,13 @@ class Contacts:
 
     async def deliver_requests(self, session: Session) -> None:
         """Give a session that became available the requests that wait for an answer (RFC 6121 s3.1.3)."""
-        for _, text in await self._database.read(storage.requests, session.account.id):
-            kept = parse_own(text)
-            session.send(Stanza(kept, JID.parse(kept.attrib["from"]), session.account.jid))
+        for stanza in await self.asked(session.account):
+            session.send(stanza)
+
+    async def asked(self, account: Account) -> Sequence[Stanza]:
+        """The requests that wait for the account's answer, as its clients are shown them."""
+        kept = [parse_own(text) for _, text in await self._database.read(storage.requests, account.id)]
+        return [Stanza(one, JID.parse(one.attrib["from"]), account.jid) for one in kept]
 
     # --- the roster -------------------------------------------------------------------------------------------------
 
@@ -199,12 +202,9 @@ class Contacts:
 
     # --- subscriptions ----------------------------------------------------------------------------------------------
 
-    async def request(self, account: Account, jid: JID, text: str = "") -> None:
-        """Ask to see a contact's presence; ``text`` is shown to it. Raises as `outbound`."""
-        stanza = presence(SUBSCRIBE, account.jid, jid.to_bare())
-        if text:
-            stanza.element.append(element(ns.CLIENT, "status", None, text))
-        await self.outbound(account, stanza)
+    async def request(self, account: Account, jid: JID, text: str = "", token: str = "") -> None:
+        """Ask to see a contact's presence; ``text`` is shown to it, ``token`` is its invitation. Raises as `outbound`."""
+        await self.outbound(account, roster_stanzas.request(account.jid, jid.to_bare(), text, token))
 
     async def accept(self, account: Account, jid: JID) -> None:
         """Let someone who asked see the account's presence. Raises `NotFound` where nobody asked."""

@@ -256,8 +256,11 @@ class Presence:
             for shown in self.addressed_by(session)
         )
 
-    async def last_seen(self, account: Account) -> LastSeen | None:
-        """When the account was last available; None if it never was. The caller checks who may know."""
+    async def last_seen(self, account: Account, asker: JID) -> LastSeen | None:
+        """When the account was last available; None if it never was, or keeps that to itself. The caller checks whether
+        ``asker`` may see the account at all."""
+        if asker.bare != account.jid.bare and not await self._privacy.shows_last_seen(account):
+            return None
         found = await self._database.read(activity.last, account.id)
         return LastSeen(*found) if found else None
 

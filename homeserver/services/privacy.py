@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from homeserver.domain.errors import Blocked, NotAcceptable, ResourceConstraint
-from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, Strangers
+from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, SeenBy, Strangers
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.xml import element
 from homeserver.services.accounts import UNKNOWN, Ending, Revocation, Unknown
@@ -168,6 +168,10 @@ class Privacy:
         """Whether an account blocks an address."""
         return account.id in self._marked and (await self.load(account)).blocks(jid)
 
+    async def shows_last_seen(self, account: Account) -> bool:
+        """Whether contacts of an account may know when it was last available."""
+        return account.id not in self._marked or (await self.load(account)).last_seen is SeenBy.CONTACTS
+
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def block(self, account: Account, jids: Sequence[JID]) -> tuple[Facts, Facts]:
@@ -209,6 +213,13 @@ class Privacy:
             before = await self._current(account)
             await self._database.write(storage.set_strangers, account.id, wanted)
             await self._replace(account, replace(before, own_strangers=wanted))
+
+    async def set_last_seen(self, account: Account, wanted: SeenBy) -> None:
+        """Choose who may know when the account was last available."""
+        async with self._lock(account):
+            before = await self._current(account)
+            await self._database.write(storage.set_last_seen, account.id, wanted)
+            await self._replace(account, replace(before, last_seen=wanted))
 
     def revoked(self, revocation: Revocation) -> None:
         """Listens to the accounts service: what a deleted account chose is removed in the background."""
@@ -266,7 +277,7 @@ class Privacy:
         self._keep(account, await self._complete(account, facts))
 
     def _keep(self, account: Account, facts: Facts) -> Facts:
-        if facts.blocked or facts.archive != ArchivePreferences() or facts.own_strangers is not None:
+        if replace(facts, strangers=Strangers.OFF) != Facts(facts.owner):
             self._marked.add(account.id)
         else:
             self._marked.discard(account.id)

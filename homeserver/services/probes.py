@@ -75,7 +75,7 @@ class Probes:
         if self._presence.is_online(account) or not _may_see(account, roster, stanza.sender) or (to and to.resource):
             self._answer(account, roster, stanza)
             return
-        seen = await self._presence.last_seen(account)
+        seen = await self._presence.last_seen(account, stanza.sender)
         since = [] if seen is None else [element(ns.DELAY, "delay", {"stamp": _stamp(seen.at)})]
         self._router.route(presence(UNAVAILABLE, account.jid, stanza.sender, stanza.id, *since))
 

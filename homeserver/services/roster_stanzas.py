@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 from homeserver.domain.rosters import Contact
+from homeserver.domain.subscriptions import SUBSCRIBE
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
-from homeserver.protocol.presence import readdressed
+from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import IQ, Stanza
 from homeserver.protocol.xml import Element, element, serialise
 
@@ -36,6 +37,14 @@ def push(contact: Contact, to: JID) -> Stanza:
     request = Element(IQ, {"type": "set", "id": f"roster-{contact.version}"})
     request.append(query(contact.version, (contact,)))
     return Stanza(request, to.to_bare(), to)
+
+
+def request(account: JID, contact: JID, words: str = "", token: str = "") -> Stanza:
+    """A subscription request. ``words`` are for the contact's user, ``token`` is an invitation of the contact's
+    (XEP-0379 s3.5)."""
+    status = [element(ns.CLIENT, "status", None, words)] if words else []
+    preauth = [element(ns.PRE_AUTHENTICATION, "preauth", {"token": token})] if token else []
+    return presence(SUBSCRIBE, account, contact, None, *status, *preauth)
 
 
 def text(request: Stanza) -> bytes:

@@ -1,5 +1,7 @@
 """SQL for the time an account was last available."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, Insert, delete, select
 
 from homeserver.storage import dialect
@@ -23,6 +25,12 @@ def last(conn: Connection, account: int) -> tuple[float, str] | None:
     """When the account was last available and its last words, or None if it never was."""
     row = conn.execute(select(table.c.at, table.c.status).where(table.c.account == account)).first()
     return (row.at, row.status) if row else None
+
+
+def of(conn: Connection, accounts: Sequence[int]) -> dict[int, float]:
+    """When accounts were last available; those that never were are left out."""
+    rows = conn.execute(select(table.c.account, table.c.at).where(table.c.account.in_(accounts)))
+    return {row.account: row.at for row in rows}
 
 
 def clear(conn: Connection, account: int) -> None:

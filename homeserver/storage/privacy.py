@@ -1,10 +1,10 @@
-"""SQL for what accounts chose for their privacy: block lists, archive preferences, strangers."""
+"""SQL for what accounts chose for their privacy: block lists, archive preferences, strangers, last seen."""
 
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, insert, select, union
 
-from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, Strangers
+from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, SeenBy, Strangers
 from homeserver.protocol.jid import JID
 from homeserver.storage import dialect
 from homeserver.storage.schema import archive_exception, blocked, privacy
@@ -29,6 +29,7 @@ def load(connection: Connection, account: int, owner: JID) -> Facts:
         frozenset(connection.execute(select(blocked.c.jid).where(blocked.c.account == account)).scalars()),
         ArchivePreferences(default, frozenset(lists[True]), frozenset(lists[False])),
         None if chosen is None or chosen.strangers is None else Strangers(chosen.strangers),
+        last_seen=SeenBy.CONTACTS if chosen is None or chosen.last_seen is None else SeenBy(chosen.last_seen),
     )
 
 
@@ -62,6 +63,11 @@ def set_archive(connection: Connection, account: int, wanted: ArchivePreferences
 def set_strangers(connection: Connection, account: int, wanted: Strangers | None) -> None:
     """Choose what becomes of messages from strangers; None is the server's choice."""
     _choose(connection, account, "strangers", None if wanted is None else wanted.value)
+
+
+def set_last_seen(connection: Connection, account: int, wanted: SeenBy) -> None:
+    """Choose who may know when the account was last available."""
+    _choose(connection, account, "last_seen", wanted.value)
 
 
 def purge(connection: Connection, account: int) -> None:

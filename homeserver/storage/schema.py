@@ -452,6 +452,7 @@ privacy = Table(
     Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
     Column("archive", Text, comment="always, never or roster; null: always"),
     Column("strangers", Text, comment="off, mark or refuse; null: as the server is set"),
+    Column("last_seen", Text, comment="contacts or nobody; null: contacts"),
     info={"owner": "homeserver.storage.privacy"},
 )
 

@@ -93,9 +93,9 @@ class LastActivity:
         await _admit(self.presence, request)
         if self.presence.is_online(request.account):
             return _last(0)
-        seen = await self.presence.last_seen(request.account)
+        seen = await self.presence.last_seen(request.account, request.sender)
         if seen is None:
-            raise ServiceUnavailable("this account was never there")
+            raise ServiceUnavailable
         return _last(max(0, int(self.software.now() - seen.at)), seen.status)
 
 

@@ -14,6 +14,7 @@ from client_api.http.amendments import Amendments
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.contacts import ContactEndpoints
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
@@ -24,8 +25,10 @@ from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.receipts import Receipts
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server import Description, ServerEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
 from config.feature_settings import InviteSettings, PrivacySettings, UploadSettings
@@ -34,6 +37,7 @@ from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
+from homeserver.services.absences import Absences
 from homeserver.services.accounts import Accounts
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
@@ -71,6 +75,15 @@ OPEN = AccountSettings(registration="open", scram_iterations=4096)
 FREE = LimitSettings(off_on_loopback=True)
 HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost", "files.example"))
 PUBLIC_URL = "https://a.example"
+DESCRIPTION = Description(
+    software="Parley",
+    version="0",
+    message_bytes=262_144,
+    request_bytes=1_048_576,
+    services=[("pubsub", "pubsub.a.example")],
+    features=["files"],
+    contact={"abuse": ("mailto:abuse@a.example",)},
+)
 
 
 @dataclass
@@ -241,13 +254,14 @@ async def json_server(
         inbox = Inbox(database, mailboxes)
         messaging.on_stored.append(inbox.observe)
         conversations = Conversations(messages, inbox, mailboxes, pages)
-        services = LiveServices(sessions, delivery, presence, router)
+        services = LiveServices(sessions, delivery, presence, router, Receipts(messages, presence))
         bounds = SocketBounds(
             origins=frozenset(settings.cors_origins),
             unsent_bytes=limits.unsent_bytes,
             frame_bytes=limits.stanza_bytes,
         )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
+        contacts.on_change.append(live.contact_changed)
         port = free_port("127.0.0.1")
         contents = Contents(Blobs(path.parent / "uploads"))
         files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
@@ -259,7 +273,9 @@ async def json_server(
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
             AdministrationEndpoints(known, roles, invitations),
             messages,
-            PresenceEndpoints(contacts, sessions, live),
+            PresenceEndpoints(contacts, sessions, Absences(database, known, privacy), live),
+            ContactEndpoints(contacts, messages),
+            ServerEndpoints(known, files, pages, DESCRIPTION),
             conversations,
             Amendments(messages, mailboxes),
             Searching(Search(database), messages, mailboxes, pages),

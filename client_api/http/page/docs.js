@@ -54,8 +54,9 @@ function tryOut(spec, method, path, operation) {
   }
   let body = null;
   if (operation.requestBody) {
-    body = make("textarea", {});
-    body.value = JSON.stringify(example(spec, operation.requestBody.content["application/json"].schema), null, 2);
+    const json = operation.requestBody.content["application/json"];
+    body = json ? make("textarea", {}) : make("input", { type: "file" });
+    if (json) body.value = JSON.stringify(example(spec, json.schema), null, 2);
     box.append(body);
   }
   const out = make("pre", {});
@@ -72,10 +73,11 @@ function tryOut(spec, method, path, operation) {
     const headers = {};
     const token = document.getElementById("token").value;
     if (token && operation.security) headers.Authorization = "Bearer " + token;
-    if (body) headers["Content-Type"] = "application/json";
+    const file = body && body.type === "file" ? body.files[0] || new Blob() : null;
+    if (body) headers["Content-Type"] = file ? "application/octet-stream" : "application/json";
     out.hidden = false;
     try {
-      const answer = await fetch(url + (query.size ? "?" + query : ""), { method: method.toUpperCase(), headers, body: body ? body.value : undefined });
+      const answer = await fetch(url + (query.size ? "?" + query : ""), { method: method.toUpperCase(), headers, body: file || (body ? body.value : undefined) });
       const text = await answer.text();
       let shown = text;
       try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { shown = text; }
@@ -102,7 +104,10 @@ function operationOf(spec, path, method, operation) {
       }
       inside.append(make("h4", {}, "Parameters"), table);
     }
-    if (operation.requestBody) inside.append(make("h4", {}, "Body"), members(spec, operation.requestBody.content["application/json"].schema));
+    if (operation.requestBody) {
+      const json = operation.requestBody.content["application/json"];
+      inside.append(make("h4", {}, "Body"), json ? members(spec, json.schema) : make("p", {}, Object.keys(operation.requestBody.content).join(" or ")));
+    }
     for (const [status, response] of Object.entries(operation.responses)) {
       if (status >= "300") continue;
       const content = response.content && response.content["application/json"];

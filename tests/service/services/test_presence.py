@@ -342,13 +342,13 @@ async def test_who_may_ask_a_session(server: World) -> None:
 
 async def test_last_seen_is_when_the_last_session_left(server: World) -> None:
     phone, laptop = await server.online("alice"), await server.online("alice", "laptop")
-    assert await server.presence.last_seen(phone.account) is None
+    assert await server.presence.last_seen(phone.account, phone.jid) is None
     server.leave(laptop)
     await server.settle()
-    assert await server.presence.last_seen(phone.account) is None
+    assert await server.presence.last_seen(phone.account, phone.jid) is None
     server.clock.advance(60)
     await server.send(phone, "<presence type='unavailable'><status>bye</status></presence>")
-    seen = await server.presence.last_seen(phone.account)
+    seen = await server.presence.last_seen(phone.account, phone.jid)
     assert seen is not None
     assert (seen.at, seen.status) == (server.clock.now(), "bye")
 

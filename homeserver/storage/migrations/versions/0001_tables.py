@@ -441,6 +441,7 @@ def upgrade() -> None:
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("archive", sa.Text(), nullable=True, comment="always, never or roster; null: always"),
         sa.Column("strangers", sa.Text(), nullable=True, comment="off, mark or refuse; null: as the server is set"),
+        sa.Column("last_seen", sa.Text(), nullable=True, comment="contacts or nobody; null: contacts"),
         sa.ForeignKeyConstraint(
             ["account"],
             ["account.id"],
