@@ -203,7 +203,10 @@ class Contacts:
     # --- subscriptions ----------------------------------------------------------------------------------------------
 
     async def request(self, account: Account, jid: JID, text: str = "", token: str = "") -> None:
-        """Ask to see a contact's presence; ``text`` is shown to it, ``token`` is its invitation. Raises as `outbound`."""
+        """Ask to see a contact's presence; ``text`` is shown to it. With ``token``, an invitation of the contact's, its own
+        request is granted beforehand (XEP-0379 s3.4). Raises as `outbound`."""
+        if token:
+            await self.outbound(account, presence(SUBSCRIBED, account.jid, jid.to_bare()))
         await self.outbound(account, roster_stanzas.request(account.jid, jid.to_bare(), text, token))
 
     async def accept(self, account: Account, jid: JID) -> None:

@@ -66,6 +66,7 @@ from homeserver.services.tokens import Tokens
 from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.core_message import Reader, start_tag
+from homeserver.xmpp.invites import Invitations
 from tests.kit.fakes import FakeOutbox, stanza
 from tests.kit.server import free_port
 from tests.kit.world import Section
@@ -248,6 +249,7 @@ async def json_server(
         await roles.start()
         router.guests = roles.guests
         invitations = Invites(database, known, roles, clock, invites, PUBLIC_URL)
+        Invitations(invites=invitations, contacts=contacts)
         auth = Auth(known, Registrations(known, invitations, contacts), tokens, buckets)
         pages = Pages(archive)
         messages = Messages(known, mailboxes, sender, Reader(served), pages, limits.stanza_bytes)
