@@ -15,6 +15,7 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
+from homeserver.services.components import Components, Terms
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
@@ -80,6 +81,7 @@ class Rules(NamedTuple):
     invites: Invites
     registrations: Registrations
     directory: Directory
+    components: Components
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -160,6 +162,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
         privacy=privacy,
+        components=build_components(settings, messaging, outbox, router, presence),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
     )
@@ -251,6 +254,18 @@ def build_pubsub(
     nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
     publishing = Publishing(hosts, nodes, database, clock)
     return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def build_components(
+    settings: Settings, messaging: Messaging, outbox: Outbox, router: Router, presence: Presence
+) -> Components:
+    """What connects from outside and answers for domains of its own."""
+    agreed = [Terms(one.domain, router.origin(one.domain), one.secret, one.confirm) for one in settings.component]
+    components = Components(agreed, messaging, outbox, router)
+    components.watch(
+        lambda domain, is_there: (presence.peer_returned if is_there else presence.peer_unreachable)(domain)
+    )
+    return components
 
 
 def services_of(settings: Settings) -> dict[str, str]:

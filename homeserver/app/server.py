@@ -8,6 +8,7 @@ from aiohttp import web
 
 from client_api.http.wellknown import WellKnown
 from client_api.xmpp.bosh import PATH as BOSH_PATH
+from client_api.xmpp.component import ComponentFace
 from config.settings import Settings
 from federation.arrivals import Arrivals
 from federation.key_operations import Verbs
@@ -22,9 +23,10 @@ from homeserver.protocol import namespaces as ns
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
 from homeserver.services.health import Health
-from homeserver.services.names import service_labels
+from homeserver.services.names import services_below
 from homeserver.services.operations import Operations
 from homeserver.services.reports import ReportVerbs
+from homeserver.xmpp.component_stanzas import ComponentStanzas
 
 
 async def build(
@@ -35,7 +37,10 @@ async def build(
     rules = await build_rules(settings, public_url, stack)
     xmpp = build_xmpp(settings, rules)
     reloader.subscribe(partial(take_over, rules, xmpp))
-    parts: list[Startable] = [xmpp.face]
+    components = ComponentFace(
+        rules.components, ComponentStanzas(xmpp.dispatcher, rules.messaging, rules.router), settings.limits
+    )
+    parts: list[Startable] = [xmpp.face, components]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
     chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
@@ -45,8 +50,7 @@ async def build(
         arrivals = Arrivals(rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            service_labels(settings),
-            settings.domains,
+            {domain: services_below(settings, domain) for domain in settings.domains},
             base,
             settings.data_dir,
             rules.clock,
@@ -92,7 +96,7 @@ async def build(
     operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
     control = Control(settings.data_dir, operations)
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
-    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
+    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, components, https, certificates)]
 
 
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:

@@ -129,6 +129,10 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     for service, domain in services_of(settings).items():
         dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")
+    for component in settings.component:
+        if component.listed:
+            above = rules.router.origin(component.domain)
+            catalogue.add_item(above, component.domain, component.name or component.domain)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
