@@ -14,6 +14,7 @@ from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.clock import SystemClock
 from homeserver.services.components import Components, Terms
 from homeserver.services.contacts import Contacts
@@ -90,6 +91,7 @@ class Rules(NamedTuple):
     registrations: Registrations
     directory: Directory
     components: Components
+    broadcasts: Broadcasts
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -175,6 +177,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
         privacy=privacy,
+        broadcasts=build_broadcasts(settings, messaging, limits, stack),
         components=build_components(settings, messaging, outbox, router, presence),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
@@ -281,6 +284,13 @@ def build_pubsub(
     nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
     publishing = Publishing(hosts, nodes, database, clock)
     return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def build_broadcasts(settings: Settings, messaging: Messaging, limits: Limits, stack: AsyncExitStack) -> Broadcasts:
+    """One message for many."""
+    broadcasts = Broadcasts(messaging, limits, settings.broadcasts.addresses)
+    stack.push_async_callback(broadcasts.settle)
+    return broadcasts
 
 
 def build_components(

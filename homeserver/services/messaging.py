@@ -124,7 +124,8 @@ class Messaging:
         if self._privacy.is_used and self._privacy.watches(sender, None):
             sides = self._judge(sender, source, message, None)
         if to.domain in self._attached:
-            keeps = sides is None or sides.sender
+            # Of what goes to many, each copy is judged by itself.
+            keeps = sides is None or sides.sender or to.domain in self._domains
             self._attached[to.domain].submit(sender, source, message if keeps else _unarchived(message), then)
             return None
         if to.domain in self._domains:
