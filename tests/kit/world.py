@@ -134,6 +134,8 @@ class World:
     messaging: Messaging
     blocking: Blocking
     reports: Reports
+    limits: Limits
+    broadcasts: Broadcasts
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -222,6 +224,7 @@ class World:
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
+        await self.broadcasts.settle()
         while self.dispatcher._background or self.delivery._tasks:
             await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
@@ -355,6 +358,8 @@ async def world(
                 messaging=messaging,
                 blocking=blocking,
                 reports=reports,
+                limits=buckets,
+                broadcasts=broadcasts,
             )
         finally:
             await caps.close()
