@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.messages import Message
+from homeserver.domain.messages import Message, Stored
 from homeserver.protocol.jid import JID
 from homeserver.protocol.stanza import Stanza, StanzaError, error_reply
 from homeserver.services.lanes import Claim, Lane
@@ -77,9 +77,9 @@ class Component:
 
     # --- Attached ---------------------------------------------------------------------------------------------------
 
-    def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
+    def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> Stored | None:
         """A message that waits if need be; it is in the archive of a local sender."""
-        self._messaging.forward(sender, source, message, self.terms.origin, then)
+        return self._messaging.forward(sender, source, message, self.terms.origin, then)
 
     def route(self, stanza: Stanza) -> None:
         """A query, presence, or an error."""

@@ -126,8 +126,7 @@ class Messaging:
         if to.domain in self._attached:
             # Of what goes to many, each copy is judged by itself.
             keeps = sides is None or sides.sender or to.domain in self._domains
-            self._attached[to.domain].submit(sender, source, message if keeps else _unarchived(message), then)
-            return None
+            return self._attached[to.domain].submit(sender, source, message if keeps else _unarchived(message), then)
         if to.domain in self._domains:
             raise ServiceUnavailable
         if self._bars(sender.jid, to):

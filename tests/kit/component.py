@@ -1,6 +1,7 @@
 """External components: one by slixmpp, and one that says and withholds what it is told to."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +19,14 @@ PATIENCE: Final = 20.0
 SECRET: Final = "long-and-random"
 
 
-def add_component(node: ParleyServer, domain: str, port: int, *, listener: bool = True, more: str = "") -> None:
+def add_component(
+    node: ParleyServer, domain: str, port: int, *, listener: bool = True, more: str = "", tls: str = "optional"
+) -> None:
     """Put a component, and the listener for it, into the configuration of a node that was not started."""
     path: Path = node.config
     text = path.read_text()
     if listener:
-        text += f'\n[[listen]]\nkind = "component"\nhost = "{HOST}"\nport = {port}\ntls = "optional"\n'
+        text += f'\n[[listen]]\nkind = "component"\nhost = "{HOST}"\nport = {port}\ntls = "{tls}"\n'
     path.write_text(f'{text}\n[[component]]\ndomain = "{domain}"\nsecret = "{SECRET}"\n{more}\n')
 
 
@@ -81,13 +84,23 @@ class Echo:
 class RawComponent:
     """A component over a socket. ``answers``: whether it answers pings. ``stanzas`` is what came, pings left out."""
 
-    def __init__(self, domain: str, port: int, *, answers: bool = True, secret: str = SECRET) -> None:
+    def __init__(
+        self,
+        domain: str,
+        port: int,
+        *,
+        answers: bool = True,
+        secret: str = SECRET,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.domain = domain
         self.answers = answers
         self.stanzas: list[Element] = []
         self.on_stanza: Callable[[Element], None] = lambda _: None
         self._port = port
         self._secret = secret
+        self._context = context
+        self._unanswered = ""
         self._parser = StreamParser(XmlLimits())
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +116,7 @@ class RawComponent:
 
     async def connect(self) -> None:
         """Connect and prove the secret; ``error`` is set instead where that is refused."""
-        self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+        self._reader, self._writer = await asyncio.open_connection(HOST, self._port, ssl=self._context)
         self.send(f"<stream:stream xmlns='{ns.COMPONENT}' xmlns:stream='{ns.STREAM}' to='{self.domain}'>")
         self._task = asyncio.create_task(self._read())
         await self.until(lambda: self.is_over or any(found.tag.endswith("}handshake") for found in self.stanzas))
@@ -118,6 +131,12 @@ class RawComponent:
     def send(self, text: str) -> None:
         """Send what is given."""
         self._writer.write(text.encode())
+
+    async def answer(self) -> None:
+        """Answer the ping that was not answered, and all that come from now on."""
+        await self.until(lambda: self._unanswered)
+        self.answers = True
+        self.send(self._unanswered)
 
     def say(self, to: str, text: str, sender: str = "bot") -> None:
         """A chat message of somebody at the component."""
@@ -159,9 +178,11 @@ class RawComponent:
         if found.tag == f"{{{ns.STREAM}}}error":
             self.error = found[0].tag.rpartition("}")[2]
         elif found.find(f"{{{ns.PING}}}ping") is not None and found.get("type") == "get":
+            self._unanswered = (
+                f"<iq type='result' id='{found.get('id')}' from='{found.get('to')}' to='{found.get('from')}'/>"
+            )
             if self.answers:
-                back = f"<iq type='result' id='{found.get('id')}' from='{found.get('to')}' to='{found.get('from')}'/>"
-                self.send(back)
+                self.send(self._unanswered)
         else:
             self.stanzas.append(found)
             self.on_stanza(found)

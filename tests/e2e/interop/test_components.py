@@ -1,6 +1,7 @@
 """External components (XEP-0114): a real server, slixmpp's component and one that misbehaves."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -178,3 +179,78 @@ async def test_over_the_federation(tmp_path: Path, authority: Authority) -> None
             assert ("client", "bot", None, "Echo") in info["disco_info"]["identities"]
     finally:
         await asyncio.gather(one.kill9(), two.kill9())
+
+
+async def test_a_component_that_does_not_answer_any_more_loses_its_place(node: tuple[ParleyServer, int]) -> None:
+    """It is asked when another one comes; what it had not read goes to the one that took its place."""
+    server, port = node
+    frozen = RawComponent(BOT, port, answers=False)
+    await frozen.connect()
+    async with device(server, "ann") as ann:
+        ann.say(f"a@{BOT}", "unread")
+        await frozen.until(lambda: frozen.bodies == ["unread"])
+    fresh = RawComponent(BOT, port)
+    await fresh.connect()
+    assert fresh.error == ""
+    await fresh.until(lambda: fresh.bodies == ["unread"])
+    assert frozen.error == "connection-timeout"
+    await fresh.cut()
+
+
+async def test_order_of_messages_and_queries(node: tuple[ParleyServer, int]) -> None:
+    """A query does not overtake the messages before it; answers reach a component that reads nothing else before."""
+    server, port = node
+    async with device(server, "ann") as ann, RawComponent(BOT, port, answers=False) as bot:
+        ann.say(f"a@{BOT}", "one")
+        await bot.until(lambda: bot.bodies == ["one"])
+        ann.say(f"a@{BOT}", "two")
+        query = asyncio.create_task(ann.plugin(30).get_info(jid(BOT), timeout=10))
+        bot.send(f"<iq type='get' id='p' from='{BOT}' to='parley.example'><ping xmlns='urn:xmpp:ping'/></iq>")
+        await bot.until(lambda: bot.stanza("p") is not None)
+        await ann.settled()
+        assert bot.bodies == ["one"]
+        await bot.answer()
+        await bot.until(lambda: bot.bodies == ["one", "two"])
+        await bot.until(lambda: bot.stanzas[-1].get("type") == "get")
+        asked = bot.stanzas[-1]
+        bot.send(
+            f"<iq type='result' id='{asked.get('id')}' from='{BOT}' to='{ann.jid}'>"
+            "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+        )
+        await query
+
+
+async def test_a_component_that_answers_no_pings(tmp_path: Path, authority: Authority) -> None:
+    """With ``confirm = false`` what was written counts as read, and nothing comes again."""
+    server, port = ParleyServer(tmp_path, authority, ("ann",)), free_port(HOST)
+    add_component(server, BOT, port, more="confirm = false")
+    await server.start()
+    try:
+        async with device(server, "ann") as ann:
+            async with RawComponent(BOT, port, answers=False) as bot:
+                for text in ("one", "two", "three"):
+                    ann.say(f"a@{BOT}", text)
+                await bot.until(lambda: bot.bodies == ["one", "two", "three"])
+            ann.say(f"a@{BOT}", "four")
+            await ann.settled()
+            async with RawComponent(BOT, port, answers=False) as bot:
+                await bot.until(lambda: bot.bodies == ["four"])
+    finally:
+        await server.kill9()
+
+
+async def test_over_tls(tmp_path: Path, authority: Authority) -> None:
+    """A listener that is not cleartext has TLS from the first byte."""
+    server, port = ParleyServer(tmp_path, authority, ("ann",)), free_port(HOST)
+    add_component(server, BOT, port, tls="required")
+    await server.start()
+    try:
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        bot = RawComponent(BOT, port, context=context)
+        await bot.connect()
+        async with device(server, "ann") as ann:
+            bot.say("ann@parley.example", "hello")
+            await ann.said("hello")
+        await bot.cut()
+    finally:
+        await server.kill9()
