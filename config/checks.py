@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from config.feature_settings import ExternalServiceSettings
 from config.lines import KeyPath
 from config.schema import show_found
 from config.settings import ListenSettings, PeerSettings, Settings
@@ -51,6 +53,8 @@ def faults_of(settings: Settings) -> Iterator[Fault]:
     yield from _url(("http", "public_url"), settings.http.public_url)
     for position, peer in enumerate(settings.federation.peer):
         yield from _peer(("federation", "peer", position), peer, settings.domains)
+    for position, service in enumerate(settings.external_service):
+        yield from _external_service(("external_service", position), service)
     for origin in settings.http.cors_origins:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
@@ -71,11 +75,11 @@ def _domains(settings: Settings) -> Iterator[Fault]:
     if not settings.domains:
         yield Fault(("domains",), "an empty list", "at least one domain")
     served = list(settings.domains)
-    for label in (settings.groups.subdomain, settings.upload.subdomain):
+    for label in (settings.groups.subdomain, settings.upload.subdomain, settings.pubsub.subdomain):
         served += [f"{label}.{domain}" for domain in settings.domains]
     twice = sorted({domain for domain in served if served.count(domain) > 1})
     if twice:
-        expected = "names that differ; sub-domains of groups and upload count as well"
+        expected = "names that differ; sub-domains of services count as well"
         yield Fault(("domains",), f"{', '.join(twice)} twice", expected)
 
 
@@ -112,6 +116,13 @@ def _url(path: KeyPath, url: str | None) -> Iterator[Fault]:
     is_allowed = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     if not is_allowed or not host or parts.query or parts.fragment or parts.username is not None:
         yield Fault(path, show_found(url), expected)
+
+
+def _external_service(path: KeyPath, service: ExternalServiceSettings) -> Iterator[Fault]:
+    if not re.fullmatch(r"[\w.:-]{1,255}", service.host):
+        yield Fault((*path, "host"), show_found(service.host), "a host name or an IP address")
+    if service.type in ("turn", "turns") and not service.secret:
+        yield Fault((*path, "secret"), "nothing", "the secret of the TURN server, which relays for known clients only")
 
 
 def _peer(path: KeyPath, peer: PeerSettings, domains: tuple[str, ...]) -> Iterator[Fault]:

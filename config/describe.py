@@ -26,6 +26,9 @@ _SAMPLES: Final[dict[str, str]] = {
     "federation.url": '"https://example.org/federation"',
     "http.public_url": '"https://example.org"',
     "storage.url": '"postgresql://parley@localhost/parley"',
+    "external_service.type": '"turn"',
+    "external_service.host": '"turn.example.org"',
+    "external_service.secret": '"a long random text"',
 }
 _ACTIVE: Final = ("tls.certificate",)
 _HEAD: Final = """\

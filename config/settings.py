@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
-from config.feature_settings import ContactAddressSettings, UploadSettings
+from config.feature_settings import (
+    ContactAddressSettings,
+    ExternalServiceSettings,
+    InviteSettings,
+    PubSubSettings,
+    PushSettings,
+    UploadSettings,
+)
 from config.units import Bytes, Domain, Duration, Label, Rate, parse_duration, parse_rate, parse_size
 
 
@@ -84,8 +91,8 @@ class AccountSettings:
     )
     password_min: int = setting(8, "Fewest characters of a new password.", at_least=1, at_most=128, reloadable=True)
     password_max: int = setting(256, "Most characters of a password.", at_least=64, at_most=1024, reloadable=True)
-    invitation_lifetime: Duration = setting(
-        parse_duration("7 days"), "An invitation that was not used by then is void.", at_least=60, reloadable=True
+    directory: Literal["members", "off"] = setting(
+        "off", "Who may search for accounts of the own domain by the beginning of their name."
     )
 
 
@@ -114,6 +121,9 @@ class LimitSettings:
     )
     requests_per_account: Rate = setting(
         parse_rate("600 per 10 seconds"), "JSON API requests of one account.", reloadable=True
+    )
+    searches_per_account: Rate = setting(
+        parse_rate("30 per minute"), "Searches of one account in the directory.", reloadable=True
     )
     stanzas_per_account: Rate = setting(
         parse_rate("2000 per 10 seconds"),
@@ -304,6 +314,12 @@ class Settings:
     http: HttpSettings = section(HttpSettings)
     groups: GroupSettings = section(GroupSettings)
     upload: UploadSettings = section(UploadSettings)
+    push: PushSettings = section(PushSettings)
+    external_service: tuple[ExternalServiceSettings, ...] = tables(
+        "STUN and TURN servers for calls; without any, calls between networks often fail."
+    )
+    pubsub: PubSubSettings = section(PubSubSettings)
+    invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)
     metrics: MetricsSettings = section(MetricsSettings)

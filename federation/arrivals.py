@@ -42,7 +42,7 @@ class Arrivals:
         except DomainError as refusal:
             if stanza.type != "error" and stanza.to is not None:
                 reply = error_reply(stanza, stanza_error(refusal))
-                self._router.route(Stanza(reply, stanza.to, stanza.sender))
+                self._router.send_away(Stanza(reply, stanza.to, stanza.sender), stanza.sender)
 
     async def subscription(self, origin: str, stanza: Stanza) -> None:
         """Apply a subscription stanza; it is durable when this returns."""

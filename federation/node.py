@@ -1,14 +1,14 @@
 """Builds the signed federation of one server from its settings."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
-from config.settings import FederationSettings, GroupSettings
+from config.settings import FederationSettings
 from federation.arrivals import Arrivals
 from federation.destinations import Destinations
 from federation.housekeeping import Housekeeping
@@ -95,7 +95,7 @@ class Watcher:
 
 async def open_federation(
     settings: FederationSettings,
-    groups: GroupSettings,
+    labels: Sequence[str],
     domains: tuple[str, ...],
     base: str,
     data_dir: Path,
@@ -114,7 +114,7 @@ async def open_federation(
     limits = Limits(batch_stanzas=settings.batch_stanzas, batch_bytes=settings.batch_bytes)
     fetcher = Fetcher(pins, settings.allow_private_addresses)
     stack.push_async_callback(fetcher.close)
-    own = open_keys(groups, domains, data_dir, clock)
+    own = open_keys(labels, domains, data_dir, clock)
     destinations = Destinations(fetcher, pins, database, clock)
     events = Tally(*FEDERATION_EVENTS)
     peers = PeerKeys(fetcher, destinations, pins, database, clock, events.note)
@@ -139,9 +139,11 @@ async def open_federation(
     )
 
 
-def open_keys(groups: GroupSettings, domains: tuple[str, ...], data_dir: Path, clock: Clock) -> OwnKeys:
-    """The keys of this server; each domain speaks for its groups too. Raises `KeyFileExposed`."""
-    return OwnKeys(data_dir / "keys", {domain: (f"{groups.subdomain}.{domain}",) for domain in domains}, clock)
+def open_keys(labels: Sequence[str], domains: tuple[str, ...], data_dir: Path, clock: Clock) -> OwnKeys:
+    """The keys of this server; each domain speaks for its services too, named by ``labels``. Raises `KeyFileExposed`."""
+    return OwnKeys(
+        data_dir / "keys", {domain: tuple(f"{label}.{domain}" for label in labels) for domain in domains}, clock
+    )
 
 
 def _pins(settings: FederationSettings) -> dict[str, Pin]:

@@ -46,7 +46,9 @@ class Family:
 
 
 FAMILIES: Final = (
-    Family("connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "bosh", "http")),
+    Family(
+        "connections", "gauge", "Open connections of clients and peers.", "face", ("xmpp", "websocket", "bosh", "http")
+    ),
     Family("sessions", "gauge", "Sessions that are bound, those that wait to be resumed included."),
     Family("logins", "counter", "Logins by outcome, over XMPP and JSON.", "outcome", ("accepted", "refused")),
     Family("stanzas", "counter", "Stanzas from XMPP clients.", "kind", ("message", "presence", "iq")),
@@ -77,13 +79,20 @@ FAMILIES: Final = (
         "outcome",
         ("accepted", "refused"),
     ),
+    Family(
+        "push",
+        "counter",
+        "PushNotifications to app servers: taken, refused for good, not taken this time; dropped because too many waited.",
+        "outcome",
+        ("taken", "refused", "failed", "dropped"),
+    ),
     Family("federation_events", "counter", "Unusual events between servers.", "event", FEDERATION_EVENTS),
     Family(
         "limited",
         "counter",
         "Actions refused or put off by a rate limit.",
         "limit",
-        ("login", "registration", "request", "stanza", "bytes", "peer"),
+        ("login", "registration", "request", "search", "stanza", "bytes", "peer"),
     ),
     Family("certificate_expiry_seconds", "gauge", "When the first certificate expires, in seconds since 1970."),
     Family("store_bytes", "gauge", "Size of the store: the SQLite file, or the PostgreSQL database."),

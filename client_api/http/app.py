@@ -191,7 +191,7 @@ class _Outer:
         self._traffic.count(response.status, asyncio.get_running_loop().time() - began)
         if not response.prepared:
             self._decorate(request, response, request_id)
-        log.info("request", method=request.method, path=request.path, status=response.status, id=request_id)
+        log.info("request", method=request.method, path=_shown(request), status=response.status, id=request_id)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
@@ -217,7 +217,7 @@ class _Outer:
         except Exception as error:
             if is_full(error):
                 return refusal(StorageFull("Nothing was changed, try again later"), request_id)
-            log.exception("request failed", method=request.method, path=request.path, id=request_id)
+            log.exception("request failed", method=request.method, path=_shown(request), id=request_id)
             return internal(request_id)
 
     def _decorate(self, request: web.Request, response: web.StreamResponse, request_id: str) -> None:
@@ -240,3 +240,9 @@ class _Outer:
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             if request.method == "OPTIONS":
                 headers.update(_PREFLIGHT)
+
+
+def _shown(request: web.Request) -> str:
+    """The path as the log has it: a token in it is a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None and "token" in request.match_info else request.path

@@ -1,4 +1,4 @@
-"""Accounts, logins, devices and invitations."""
+"""Accounts, logins and devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from homeserver.domain.errors import (
     Conflict,
     Forbidden,
     NotAcceptable,
-    NotAllowed,
     NotAuthorized,
     NotFound,
     RateLimited,
@@ -22,6 +21,7 @@ from homeserver.domain.errors import (
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.services.accounts import Accounts
 from homeserver.services.limits import Limit, Limits, address_key
+from homeserver.services.registrations import Registrations
 from homeserver.services.tokens import Caller, Grant, Tokens
 
 Username = Annotated[str, Meta(min_length=1, max_length=1023, description="alice, or alice@example.org")]
@@ -115,24 +115,12 @@ class DeviceList(Struct):
     devices: list[DeviceEntry]
 
 
-class InviteRequest(Struct, forbid_unknown_fields=True):
-    """To which domain; the inviter's own without."""
-
-    domain: Domain | None = None
-
-
-class InviteGrant(Struct):
-    """An invitation for one account."""
-
-    invite: str
-    expires_at: str
-
-
 class Auth:
     """Registration and login, with the limits that hold for both."""
 
-    def __init__(self, accounts: Accounts, tokens: Tokens, limits: Limits) -> None:
+    def __init__(self, accounts: Accounts, registrations: Registrations, tokens: Tokens, limits: Limits) -> None:
         self._accounts = accounts
+        self._registrations = registrations
         self._tokens = tokens
         self._limits = limits
 
@@ -193,8 +181,8 @@ class Auth:
                     device.id,
                     device.name,
                     device.software,
-                    _time(device.created),
-                    _time(device.last_seen),
+                    time_text(device.created),
+                    time_text(device.last_seen),
                     device.id == caller.device,
                 )
                 for device in found
@@ -206,29 +194,17 @@ class Auth:
         """Log a device out."""
         await self._tokens.revoke(caller.account, device_id)
 
-    @endpoint(
-        "POST",
-        "/v1/invites",
-        body=InviteRequest,
-        returns=InviteGrant,
-        status=201,
-        errors=(Forbidden, NotAllowed),
-    )
-    async def create_invite(self, caller: Caller, body: InviteRequest) -> InviteGrant:
-        """An invitation for one new account."""
-        made = await self._accounts.invite(caller.account, body.domain)
-        return InviteGrant(made.token, _time(made.expires))
-
     async def register(
         self, address: str, username: str, domain: str | None, password: str, invite: str | None
     ) -> Account:
-        """Make an account for somebody at a network address. Raises `RateLimited` and what `Accounts.register` does."""
+        """Make an account for somebody at a network address. Raises `RateLimited` and what `Registrations.register`
+        does."""
         local, chosen = self._split(username, domain)
         if not self._limits.exempt(address):
             wait = self._limits.take(Limit.REGISTRATION, address_key(address))
             if wait:
                 raise RateLimited("too many new accounts from this address", wait)
-        return await self._accounts.register(local, chosen, password, invite=invite)
+        return await self._registrations.register(local, chosen, password, invite)
 
     async def login(self, address: str, body: Login) -> Grant:
         """Check a password and log the device in. Raises `NotAuthorized`, `RateLimited`."""
@@ -272,5 +248,6 @@ def _grant(grant: Grant) -> SessionGrant:
     )
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """A time as JSON and pages have it: UTC, whole seconds."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

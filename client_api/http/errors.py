@@ -45,6 +45,7 @@ KINDS: Final[dict[type[errors.DomainError], Kind]] = {
     errors.Conflict: Kind(409, "conflict", "It is there already, with other content"),
     errors.RateLimited: Kind(429, "rate-limited", "Too many requests"),
     errors.TooLarge: Kind(413, "too-large", "Larger than this server takes"),
+    errors.TooMany: Kind(429, "too-many", "You have as many as anybody may have"),
     errors.ResourceConstraint: Kind(503, "resource-constraint", "The server cannot do this now"),
     errors.StorageFull: Kind(507, "storage-full", "The server has no room left"),
     errors.ServiceUnavailable: Kind(404, "recipient-unavailable", "There is no such recipient, or it takes nothing"),

@@ -120,6 +120,10 @@ class LiveSession:
         self.position = stored.id
         self._queue(self._rendered(stored))
 
+    def is_connected(self) -> bool:
+        """Whether its socket is open."""
+        return not self.ended
+
     def has_room(self) -> bool:
         """It reads what waited itself, at its pace."""
         return True

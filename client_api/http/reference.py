@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from client_api.http import frames
+from client_api.http.administration import AdministrationEndpoints
 from client_api.http.auth import Auth
+from client_api.http.calls import Calls
+from client_api.http.directory import DirectoryEndpoints
+from client_api.http.invites import InviteEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -32,6 +37,17 @@ SERVER_FRAMES: Final = (
     frames.EphemeralFrame,
     frames.ContactFrame,
     frames.PongFrame,
+)
+GROUPS: Final = (
+    Auth,
+    InviteEndpoints,
+    DirectoryEndpoints,
+    AdministrationEndpoints,
+    Messages,
+    PresenceEndpoints,
+    PushEndpoints,
+    Calls,
+    Seeds,
 )
 _INTRODUCTION: Final = """# JSON API
 
@@ -75,7 +91,7 @@ Close codes: 1001 the server stops, 1008 policy, 1009 frame too large, 4400 bad 
 
 def page() -> str:
     """The whole page."""
-    groups = [object.__new__(kind) for kind in (Auth, Messages, PresenceEndpoints, Seeds)]
+    groups = [object.__new__(kind) for kind in GROUPS]
     made = document(groups, "0", "/")
     lines = [_INTRODUCTION, "## Endpoints\n", "| call | what it does | body or query | answer | refusals |"]
     lines.append("|---|---|---|---|---|")

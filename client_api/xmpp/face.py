@@ -56,7 +56,7 @@ class XmppFace:
         """A new connection. ``bindings`` are those of TLS that is there already, None without TLS."""
         secure = bindings is not None
         if options.registration is not self._registration:
-            options = replace(options, registration=self._registration)
+            options = replace(options, registration=self._registration, invitations=self._registration)
         loop = asyncio.get_running_loop()
         stream = ServerStream(framing, self._limits, options, loop.time(), secure=secure, bindings=bindings)
         peer = Peer(address, secure)

@@ -145,6 +145,7 @@ class Resumption:
             return  # with what was held, too much waits: it has ended
         session.kept = None  # the row's term begins anew
         self.changed(session)
+        self._delivery.stranded(session.account, session.unacknowledged())
         self._away[session] = asyncio.get_running_loop().call_later(self.seconds, self.end, session)
 
     async def durable(self) -> None:

@@ -152,6 +152,10 @@ class XmppSession:
             self._release(self._idle)
         self._transmit(data, None)
 
+    def is_connected(self) -> bool:
+        """Whether it has a connection."""
+        return self.link is not None
+
     def has_room(self) -> bool:
         """Whether half of what may wait for an acknowledgement, or for the socket, is free."""
         if self.queue is not None:
@@ -239,6 +243,10 @@ class XmppSession:
         if settled:
             self._delivery.settled(self, settled)
         return highest
+
+    def unacknowledged(self) -> list[Stored]:
+        """What was given to this session alone and is not acknowledged, oldest first."""
+        return list(self._given.values())
 
     def give_back(self) -> list[Stored]:
         """What was given to this session alone and never acknowledged, oldest first; it is forgotten here."""

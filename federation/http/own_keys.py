@@ -83,8 +83,8 @@ class OwnKeys:
         return frozenset(name for name, owner in self._owners.items() if owner == domain)
 
     def signing_key(self, domain: str) -> SigningKey:
-        """The key to sign with now: the newest that is in use."""
-        mine, now = self._domains[domain], self._clock.now()
+        """The key to sign with now: the newest that is in use of ``domain``, or of the one that speaks for it."""
+        mine, now = self._domains[self._owners[domain]], self._clock.now()
         usable = [key for key in mine.keys if key.id in mine.private and key.not_before <= now and not key.ended(now)]
         chosen = max(usable, key=lambda key: key.not_before)
         return SigningKey(chosen.id, mine.private[chosen.id])

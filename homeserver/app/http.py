@@ -5,12 +5,18 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.calls import Calls
+from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.invites import InviteEndpoints
+from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -45,7 +51,7 @@ def build_json(
         rules.pages,
         settings.limits.stanza_bytes,
     )
-    auth = Auth(rules.accounts, rules.tokens, rules.limits)
+    auth = Auth(rules.accounts, rules.registrations, rules.tokens, rules.limits)
     bounds = SocketBounds(
         origins=frozenset(settings.http.cors_origins),
         unsent_bytes=settings.limits.unsent_bytes,
@@ -53,11 +59,23 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
-    endpoints = [auth, messages, PresenceEndpoints(rules.contacts, rules.sessions, live), Seeds(auth, messages)]
+    endpoints = [
+        auth,
+        InviteEndpoints(rules.invites),
+        DirectoryEndpoints(rules.directory),
+        AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
+        messages,
+        PresenceEndpoints(rules.contacts, rules.sessions, live),
+        PushEndpoints(rules.app_servers),
+        Calls(rules.external_services),
+        Seeds(auth, messages),
+    ]
+    landing = Landing(rules.invites, rules.accounts, rules.limits)
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
     bosh = BoshFace(bosh_connect(face, cleartext), settings.limits.stanza_bytes)
-    routes = [*routes, *live.routes(), web.get("/xmpp-websocket", websocket.handle), *bosh.routes()]
+    routes = [*routes, *landing.routes(), *live.routes(), *bosh.routes()]
+    routes.append(web.get("/xmpp-websocket", websocket.handle))
     hosts = Hosts(host_names(settings, public_url))
     app = build_http(endpoints, routes, gate, settings.http, hosts, public_url)
     server = HttpServer(app, ending=[live.close_all])

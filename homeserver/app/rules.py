@@ -12,13 +12,25 @@ from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.external_services import ExternalServices
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.push import AppServers
+from homeserver.services.push_notifications import PushNotifications
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages, Retention
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
@@ -44,9 +56,17 @@ class Rules(NamedTuple):
     messaging: Messaging
     contacts: Contacts
     presence: Presence
+    pubsub: PubSub
     streams: Streams
     pages: Pages
     retention: Retention
+    app_servers: AppServers
+    push_notifications: PushNotifications
+    external_services: ExternalServices
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
+    directory: Directory
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -71,6 +91,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     outbox = Outbox(database, clock, ids.next, returned, patience)
     await outbox.start()
     router = Router(domains, outbox, federation.enabled)
+    roles = Roles(accounts)
+    await roles.start()
+    router.guests = roles.guests
     messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
     returned.connect(accounts, messaging, router)
     contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
@@ -79,37 +102,89 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence.on_initial.append(delivery.arrived)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    enquiries = Enquiries(router)
+    app_servers = AppServers(database, settings.push, clock)
+    await attend(app_servers, accounts, tokens, stack)
+    push_notifications = PushNotifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
+    watch(push_notifications, messaging, delivery, stack)
+    invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
     metrics.read_from("sessions", lambda: len(sessions))
     metrics.read_from("logins", lambda: limits.logins.counts)
     metrics.read_from("limited", lambda: limits.limited.counts)
     metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    metrics.read_from("push", lambda: push_notifications.outcomes.counts)
     commit = database.commit
     metrics.read_from("messages_stored", lambda: commit.stored)
     metrics.read_from("commit_seconds", lambda: commit.seconds)
     metrics.read_from("commit_rows", lambda: commit.rows)
     metrics.read_from("commits_failed", lambda: commit.failures)
     return Rules(
-        clock,
-        metrics,
-        database,
-        limits,
-        accounts,
-        tokens,
-        sessions,
-        mailboxes,
-        delivery,
-        outbox,
-        router,
-        Enquiries(router),
-        messaging,
-        contacts,
-        presence,
-        streams,
-        Pages(settings.archive),
-        Retention(mailboxes, clock, settings.archive),
+        clock=clock,
+        metrics=metrics,
+        database=database,
+        limits=limits,
+        accounts=accounts,
+        tokens=tokens,
+        sessions=sessions,
+        mailboxes=mailboxes,
+        delivery=delivery,
+        outbox=outbox,
+        router=router,
+        enquiries=enquiries,
+        messaging=messaging,
+        contacts=contacts,
+        presence=presence,
+        pubsub=build_pubsub(settings, database, accounts, contacts, clock, stack),
+        streams=streams,
+        pages=Pages(settings.archive),
+        retention=Retention(mailboxes, clock, settings.archive),
+        roles=roles,
+        invites=invites,
+        registrations=Registrations(accounts, invites, contacts),
+        directory=Directory(accounts, limits, settings.accounts.directory == "members"),
+        app_servers=app_servers,
+        push_notifications=push_notifications,
+        external_services=ExternalServices(settings.external_service, clock),
     )
+
+
+async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
+    """Push registrations end with what they belong to."""
+    await app_servers.start()
+    stack.push_async_callback(app_servers.settle)
+    accounts.when_revoked(app_servers.revoked)
+    tokens.when_dropped(app_servers.dropped)
+
+
+def watch(notifications: PushNotifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:
+    """App servers are told of what no device takes."""
+    stack.push_async_callback(notifications.close)
+    messaging.on_stored.append(notifications.stored)
+    delivery.on_stranded.append(notifications.stranded)
+
+
+def build_pubsub(
+    settings: Settings,
+    database: Database,
+    accounts: Accounts,
+    contacts: Contacts,
+    clock: SystemClock,
+    stack: AsyncExitStack,
+) -> PubSub:
+    """Publish-subscribe: for every account, and a service under each domain."""
+    hosts = Hosts(database, accounts, contacts, services_of(settings))
+    accounts.when_revoked(hosts.revoked)
+    stack.push_async_callback(hosts.settle)
+    nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
+    publishing = Publishing(hosts, nodes, database, clock)
+    return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def services_of(settings: Settings) -> dict[str, str]:
+    """The domains of the publish-subscribe service, each with the domain it is under."""
+    return {f"{settings.pubsub.subdomain}.{domain}": domain for domain in settings.domains}
 
 
 class Evictions:

@@ -22,6 +22,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
 from homeserver.services.health import Health
+from homeserver.services.names import service_labels
 from homeserver.services.operations import Operations
 
 
@@ -36,14 +37,14 @@ async def build(
     parts: list[Startable] = [xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
-    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.accounts.purge]
+    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
         arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            settings.groups,
+            service_labels(settings),
             settings.domains,
             base,
             settings.data_dir,
@@ -80,7 +81,12 @@ async def build(
     reloader.subscribe(lambda new: certificates.reload(new.tls))
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.outbox, verbs))
+
+    async def expire_items() -> None:
+        await rules.pubsub.hosts.expire(rules.clock.now())
+
+    chores.append(expire_items)
+    control = Control(settings.data_dir, Operations(rules.accounts, rules.invites, rules.outbox, verbs))
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
@@ -88,8 +94,12 @@ async def build(
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     """After SIGHUP: the keys that are marked reloadable, less those of federation, certificates and the log."""
     rules.accounts.reload(new.accounts)
+    rules.invites.reload(new.invites)
     rules.limits.reload(new.limits)
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
-    xmpp.face.reload(new.limits, rules.accounts.registration_is_open)
+    rules.app_servers.reload(new.push)
+    rules.push_notifications.reload(new.push)
+    rules.external_services.reload(new.external_service)
+    xmpp.face.reload(new.limits, rules.registrations.is_possible)

@@ -9,7 +9,7 @@ from client_api.xmpp.resumption import Resumption
 from client_api.xmpp.stanzas import Stanzas
 from config.settings import Settings
 from homeserver import wiring
-from homeserver.app.rules import Rules
+from homeserver.app.rules import Rules, services_of
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
 from homeserver.xmpp import (
@@ -21,14 +21,22 @@ from homeserver.xmpp import (
     core_presence,
     core_roster,
     disco,
+    external_services,
+    invites,
     offline,
     ping_command,
+    pubsub,
+    pubsub_approvals,
+    pubsub_disco,
+    pubsub_owner,
+    push,
     queries,
     registration,
+    search,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
-from homeserver.xmpp.feature import collect
+from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
@@ -40,15 +48,23 @@ FEATURES: Final = (
     core_presence.CorePresence,
     core_roster.CoreRoster,
     disco.Disco,
+    external_services.ExternalServiceDiscovery,
+    invites.Invitations,
+    invites.InviteCommands,
     offline.Offline,
+    push.Push,
     ping_command.PingCommand,
     queries.LastActivity,
     queries.Ping,
     queries.Time,
     queries.Version,
+    pubsub.PubSubRequests,
+    pubsub_disco.PubSubDisco,
+    pubsub_owner.PubSubOwner,
     registration.Registration,
+    search.Search,
 )
-"""What is built; a feature that is not here is not advertised."""
+"""What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
 
 
 class Xmpp(NamedTuple):
@@ -64,7 +80,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
     features = wiring.build(
-        FEATURES,
+        [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
             rules.accounts,
             rules.contacts,
@@ -73,6 +89,12 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.app_servers,
+            rules.external_services,
+            rules.pubsub,
+            rules.invites,
+            rules.registrations,
+            rules.directory,
             catalogue,
             software,
             book,
@@ -83,6 +105,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
     dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
+    approvals = pubsub_approvals.Approvals(rules.pubsub)
+    rules.messaging.on_stored.append(approvals.stored)
+    for service, domain in services_of(settings).items():
+        dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
+        catalogue.add_item(domain, service, "Publish-subscribe")
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
@@ -100,7 +127,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         domains=rules.router.domains,
         default_domain=settings.domains[0],
         decoy_secret=b"",
-        registration=by_type[registration.Registration].is_offered,
+        registration=rules.registrations.is_possible,
+        invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
     )
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)

@@ -20,7 +20,9 @@ from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.services.accounts import Accounts
 from homeserver.services.clock import SystemClock
 from homeserver.services.control import ask_server, is_serving
+from homeserver.services.invites import Invites
 from homeserver.services.operations import Arguments, Operations
+from homeserver.services.roles import Roles
 from homeserver.storage.database import open_database
 from homeserver.telemetry import set_up_logging
 
@@ -47,21 +49,30 @@ class Address(click.ParamType[JID]):
         return address
 
 
-_address = click.argument("address", type=Address())
+address_argument = click.argument("address", type=Address())
 _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
 @asynccontextmanager
-async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    """The accounts of a configuration, opened beside a server that may be running."""
+async def open_services(settings: Settings) -> AsyncIterator[tuple[Accounts, Invites]]:
+    """Accounts and invitations of a configuration, opened beside a server that may be running."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = SystemClock()
+    public_url = settings.http.public_url or f"https://{settings.domains[0]}"
     async with open_database(settings.storage, owner=False) as database:
-        accounts = Accounts(database, settings.accounts, SystemClock(), settings.domains)
+        accounts = Accounts(database, settings.accounts, clock, settings.domains)
         await accounts.start()
         try:
-            yield accounts
+            yield accounts, Invites(database, accounts, Roles(accounts), clock, settings.invites, public_url)
         finally:
             accounts.close()
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """The accounts of a configuration, as in `open_services`."""
+    async with open_services(settings) as (accounts, _):
+        yield accounts
 
 
 def generate_password() -> str:
@@ -76,8 +87,8 @@ async def open_operations(settings: Settings, more: More) -> AsyncIterator[Run]:
     Raises `DomainError` as they do.
     """
     if not await is_serving(settings.data_dir):
-        async with open_accounts(settings) as accounts:
-            yield Operations(accounts, None, more(settings)).run
+        async with open_services(settings) as (accounts, invites):
+            yield Operations(accounts, invites, None, more(settings)).run
         return
 
     async def ask(verb: str, arguments: Arguments) -> Any:
@@ -109,7 +120,7 @@ def operate(config: Path, work: Callable[[Run], Awaitable[T]], more: More = lamb
 
 @click.group()
 def account() -> None:
-    """Add, list, disable or delete accounts; set passwords."""
+    """Add, list, disable or delete accounts; set passwords and roles."""
 
 
 @account.command()
@@ -172,7 +183,7 @@ def list_accounts(config: Path, domain: str | None) -> None:
 
 @account.command()
 @config_option
-@_address
+@address_argument
 @_password_stdin
 def password(config: Path, address: JID, password_stdin: bool) -> None:
     """Set a new password; all devices of the account must log in again."""
@@ -184,7 +195,18 @@ def password(config: Path, address: JID, password_stdin: bool) -> None:
 
 @account.command()
 @config_option
-@_address
+@address_argument
+@click.argument("role", type=click.Choice([role.value for role in Role]))
+def role(config: Path, address: JID, role: str) -> None:
+    """Say what an account may do: admin, operator, member, or guest (nothing beyond this server)."""
+
+    operate(config, lambda run: run("account.role", {"address": address.bare, "role": role}))
+    click.echo(f"account {address.bare} is {role}")
+
+
+@account.command()
+@config_option
+@address_argument
 @click.option("--undo", is_flag=True, help="Let the account log in again.")
 def disable(config: Path, address: JID, undo: bool) -> None:
     """Keep an account from logging in; what it has is kept."""
@@ -196,7 +218,7 @@ def disable(config: Path, address: JID, undo: bool) -> None:
 
 @account.command()
 @config_option
-@_address
+@address_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(config: Path, address: JID, yes: bool) -> None:
     """End an account for good; its name stays taken."""

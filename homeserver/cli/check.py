@@ -36,6 +36,7 @@ from homeserver.listeners import (
     read_identity,
 )
 from homeserver.protocol.jid import JID
+from homeserver.services.names import service_labels
 from homeserver.telemetry import set_up_logging
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def of_certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
     if not settings.tls.certificate:
         return
     for domain in settings.domains:
-        for label in ("", f"{settings.groups.subdomain}.", f"{settings.upload.subdomain}."):
+        for label in ("", *(f"{one}." for one in service_labels(settings))):
             name = ascii_name(f"{label}{domain}")
             if not any(identity.covers(name) for identity in identities):
                 level: Level = "note" if label else "bad"

@@ -13,13 +13,14 @@ from federation.node import open_keys
 from homeserver.cli.accounts import operate
 from homeserver.cli.configuration import config_option
 from homeserver.services.clock import SystemClock
+from homeserver.services.names import service_labels
 
 _domain = click.argument("domain")
 
 
 def _offline(settings: Settings) -> Verbs:
     clock = SystemClock()
-    own = open_keys(settings.groups, settings.domains, settings.data_dir, clock)
+    own = open_keys(service_labels(settings), settings.domains, settings.data_dir, clock)
     return KeyOperations(own, clock).verbs()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from homeserver.listeners import ascii_name
+from homeserver.services.names import service_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def records_for(settings: Settings, domain: str) -> Iterator[Record]:
     host = ascii_name(domain)
     yield Record(host, "A", "<IPv4 address of this server>", "the server itself")
     yield Record(host, "AAAA", "<IPv6 address of this server>", "the server itself, if it has IPv6")
-    for label in (settings.groups.subdomain, settings.upload.subdomain):
+    for label in service_labels(settings):
         yield Record(f"{label}.{host}", "CNAME", f"{host}.", f"service {label}")
     services = {"xmpp": "_xmpp-client._tcp", "xmpps": "_xmpps-client._tcp"}
     for listen in settings.listen:

@@ -38,6 +38,7 @@ class Need:
 NEEDS: Final = (
     Need("prosody", ("prosody",)),
     Need("go-sendxmpp", ("go-sendxmpp",)),
+    Need("coturn", ("turnserver",)),
     Need("postgresql", ("postgres", "/usr/lib/postgresql/*/bin/postgres")),
 )
 HEAVY_NEEDS: Final = (

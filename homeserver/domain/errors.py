@@ -65,6 +65,10 @@ class TooLarge(DomainError):
     """Larger than this server takes."""
 
 
+class TooMany(DomainError):
+    """The asker has as many as anybody may have."""
+
+
 class ResourceConstraint(DomainError):
     """The server cannot store it now (disk full, queue full, quota); nothing was stored."""
 

@@ -17,6 +17,15 @@ class Kind(IntEnum):
     ERROR = 4
 
 
+class Alert(IntEnum):
+    """What a message is worth to a device that is not connected: NONE wakes nobody, CONTENT is something to read, CALL is
+    somebody calling now."""
+
+    NONE = 0
+    CONTENT = 1
+    CALL = 2
+
+
 class Treatment(IntFlag):
     """What may be done with a message; decided once, when it enters.
 
@@ -42,7 +51,7 @@ class Message:
     """A message on its way.
 
     ``payload`` is the stanza as any ``jabber:client`` stream may carry it, from and to included, without our
-    ``<stanza-id/>``. ``treatment`` holds flags of `Treatment` as a plain integer. ``stanza_id`` is the sender's id attribute, ``origin_id`` that of XEP-0359 (either may be None).
+    ``<stanza-id/>``. ``treatment`` holds flags of `Treatment` as a plain integer. ``stanza_id`` is the sender's id attribute, ``origin_id`` that of XEP-0359 (either may be None). ``alert`` is one of `Alert`.
     """
 
     sender: JID
@@ -52,6 +61,7 @@ class Message:
     stanza_id: str | None
     origin_id: str | None
     payload: bytes
+    alert: int = 0
 
 
 @dataclass(slots=True)

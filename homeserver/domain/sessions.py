@@ -14,7 +14,8 @@ class Session(Protocol):
 
     ``priority`` is None until initial presence and after unavailable presence (RFC 6121 s4.2, s4.5).
     ``presence`` is the last available presence it broadcast. ``wants_roster`` is set by asking for the roster
-    (RFC 6121 s2.2), ``wants_copies`` by XEP-0280. One that ``uses_archive`` reads there what waited (XEP-0386 s3.2). None of the methods waits.
+    (RFC 6121 s2.2), ``wants_copies`` by XEP-0280. ``device`` is the id of the client that it said (XEP-0388 s2.3), or of
+    the device of the JSON API. One that ``uses_archive`` reads there what waited (XEP-0386 s3.2). None of the methods waits.
     """
 
     account: Account
@@ -25,8 +26,14 @@ class Session(Protocol):
     uses_archive: bool
     wants_copies: bool
 
+    @property
+    def device(self) -> str | None: ...
+
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         """Take a message; ``late`` when it waited in the mailbox and needs a delay stamp (XEP-0203)."""
+
+    def is_connected(self) -> bool:
+        """Whether a client is there now; false while the session waits to be resumed (XEP-0198 s5)."""
 
     def has_room(self) -> bool:
         """Whether it can be given more of what waited without passing the bounds of what may be on its way to it."""

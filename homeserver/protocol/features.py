@@ -16,7 +16,7 @@ class StreamOptions:
     ``starttls``: TLS can be begun on this connection. ``tls_required``: no login before TLS. ``cleartext_ok``: all
     mechanisms even without TLS (loopback, tests, a proxy that ends TLS). ``registration``: in-band registration is on
     offer. ``decoy_secret`` makes the verifiers of users that do not exist. ``before_login`` and ``after_login`` are
-    more features, written out.
+    more features, written out. ``invitations``: registration takes tokens (XEP-0445 s3).
     """
 
     domains: frozenset[str]
@@ -88,7 +88,8 @@ def before_login(
         if options.registration:
             parts.append(f"<register xmlns='{ns.REGISTER_FEATURE}'/>")
         if options.invitations:
-            parts.append(f"<register xmlns='{ns.INVITATION}'/>")
+            # COMPAT(Conversations, 2.19): looks for the name from before XEP-0445.
+            parts.append(f"<register xmlns='{ns.INVITATION}'/><register xmlns='{ns.INVITATION_LEGACY}'/>")
         names = "".join(f"<mechanism>{name}</mechanism>" for name in mechanisms)
         types = "".join(f"<channel-binding type='{name}'/>" for name in bindings)
         if types and any(name.endswith("-PLUS") for name in mechanisms):

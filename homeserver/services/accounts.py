@@ -16,9 +16,7 @@ import structlog
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
 from homeserver.domain.errors import (
-    Forbidden,
     NotAcceptable,
-    NotAllowed,
     NotAuthorized,
     NotFound,
     RegistrationClosed,
@@ -42,7 +40,6 @@ MIN_ITERATIONS: Final = 4096
 MAX_ITERATIONS: Final = 1_000_000
 MAX_WAITING: Final = 2_000
 """Key derivations that may wait for a thread; more logins than that are refused for the moment."""
-INVITE_BYTES: Final = 16
 
 
 class Unknown(Enum):
@@ -71,15 +68,6 @@ class Revocation:
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """An invitation as its holder gets it; ``expires`` in seconds since the epoch."""
-
-    token: str
-    domain: str
-    expires: float
-
-
 class Accounts:
     """Call `start` once before anything else. Cached: this server's accounts, and names known not to exist."""
 
@@ -95,6 +83,7 @@ class Accounts:
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="passwords")
         self._waiting = 0
         self._listeners: list[Callable[[Revocation], None]] = []
+        self._role_listeners: list[Callable[[Account], None]] = []
 
     def reload(self, settings: AccountSettings) -> None:
         """Take over other rules for what comes from now on."""
@@ -113,15 +102,19 @@ class Accounts:
         """Have ``listener`` called on the loop after an account was disabled, deleted or got a new password."""
         self._listeners.append(listener)
 
+    def when_given_role(self, listener: Callable[[Account], None]) -> None:
+        """Have ``listener`` called on the loop with every account that is made or gets another role."""
+        self._role_listeners.append(listener)
+
     @property
     def domains(self) -> tuple[str, ...]:
         """The domains served; the first is used where a client names none."""
         return self._domains
 
     @property
-    def registration_is_open(self) -> bool:
-        """Whether anybody may make an account without an invitation."""
-        return self._settings.registration == "open"
+    def registration(self) -> str:
+        """The policy: ``closed``, ``invite`` or ``open``."""
+        return self._settings.registration
 
     # --- finding ----------------------------------------------------------------------------------------------------
 
@@ -177,6 +170,14 @@ class Accounts:
                 self._remember(found)
         return {id_: self._by_id[id_] for id_ in ids if id_ in self._by_id}
 
+    async def having(self, role: Role) -> list[str]:
+        """The bare addresses of all accounts with a role that are not deleted."""
+        return await self._database.read(storage.having, role)
+
+    async def search(self, domain: str, beginning: str, limit: int) -> list[Account]:
+        """Active accounts of a domain, guests left out, whose localpart starts with a text, by address."""
+        return await self._database.read(storage.search, domain, beginning, limit)
+
     async def listing(self, domain: str | None = None, after: str = "", limit: int = 100) -> list[Account]:
         """Accounts that are not deleted, by address, from behind ``after``."""
         return await self._database.read(storage.listing, domain, after, limit)
@@ -190,13 +191,15 @@ class Accounts:
         password: str,
         *,
         invite: str | None = None,
+        valid_at: float | None = None,
         admin: bool = False,
         role: Role = Role.MEMBER,
     ) -> Account:
         """Make an account as the policy allows; ``admin`` (the operator) may whatever the policy.
 
-        Raises `RegistrationClosed`, `Forbidden` (invitation), `NotAcceptable` (name, password), `NotFound` (a domain not
-        served), `Conflict` (taken, also by a deleted account).
+        ``invite`` is a token, which gives the role; it must have been valid at ``valid_at``, now without. Raises
+        `RegistrationClosed`, `Forbidden` (invitation), `NotAcceptable` (name, password), `NotFound` (a domain not
+        served), `Conflict` (taken, also by a deleted account, or kept for somebody).
         """
         policy = self._settings.registration
         if not admin and policy == "closed":
@@ -206,33 +209,15 @@ class Accounts:
         if domain not in self._domains:
             raise NotFound("this domain is not served here")
         jid = new_address(username, domain)
-        digest = None if admin or policy == "open" or invite is None else token_digest(invite)
+        digest = None if invite is None else token_digest(invite)
         verifiers = await self._derive_all(self._new_password(password))
-        new = storage.NewAccount(jid, role, verifiers, self._clock.now(), digest)
+        now = self._clock.now()
+        new = storage.NewAccount(jid, role, verifiers, now, digest, now if valid_at is None else valid_at)
         made = await self._database.write(storage.create, new)
         self._remember(made)
         log.info("account made", account=made.jid.bare, by="operator" if admin else policy)
+        self._announce(made)
         return made
-
-    async def invite(self, inviter: Account, domain: str | None = None) -> Invite:
-        """A single-use invitation to ``domain`` (the inviter's own without). Raises `Forbidden`, `NotAllowed`."""
-        if inviter.role is Role.GUEST:
-            raise Forbidden("guests may not invite")
-        if self._settings.registration == "closed" and inviter.role is not Role.ADMIN:
-            raise NotAllowed("accounts are made by the operator of this server")
-        wanted = domain or inviter.jid.domain
-        if wanted not in self._domains or (wanted != inviter.jid.domain and inviter.role is not Role.ADMIN):
-            raise Forbidden("no invitations to this domain")
-        token = secrets.token_urlsafe(INVITE_BYTES)
-        expires = self._clock.now() + self._settings.invitation_lifetime
-        await self._database.write(
-            storage.add_invitation, storage.Invitation(token_digest(token), inviter.id, wanted, expires)
-        )
-        return Invite(token, wanted, expires)
-
-    async def purge(self) -> None:
-        """Forget invitations that are over; to be called now and then."""
-        await self._database.write(storage.drop_invitations, self._clock.now())
 
     # --- proving ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +252,21 @@ class Accounts:
         log.info("password changed", account=account.jid.bare)
         self._tell(Revocation(account, Ending.PASSWORD, tuple(dropped)))
 
+    async def reset_password(self, token: str, password: str) -> Account:
+        """Set the password of the account that a reset link is for; all its devices lose their tokens.
+
+        Raises `Forbidden` where the link is not valid, `NotAcceptable`.
+        """
+        verifiers = await self._derive_all(self._new_password(password))
+        id_, dropped = await self._database.write(
+            storage.reset_password, token_digest(token), self._clock.now(), verifiers
+        )
+        account = await self.by_id(id_)
+        assert account is not None
+        log.info("password reset", account=account.jid.bare)
+        self._tell(Revocation(account, Ending.PASSWORD, tuple(dropped)))
+        return account
+
     async def disable(self, bare: str) -> Account:
         """Stop an account from logging in and end its sessions. Raises `NotFound`."""
         return await self._set_state(bare, AccountState.DISABLED)
@@ -285,6 +285,8 @@ class Accounts:
         await self._database.write(storage.set_role, found.id, role)
         changed = Account(found.id, found.jid, found.state, role)
         self._remember(changed)
+        log.info("account role changed", account=bare, role=role.value)
+        self._announce(changed)
         return changed
 
     async def _set_state(self, bare: str, state: AccountState) -> Account:
@@ -303,6 +305,10 @@ class Accounts:
         if found is None or found.state is AccountState.DELETED:
             raise NotFound("no such account")
         return found
+
+    def _announce(self, account: Account) -> None:
+        for listener in self._role_listeners:
+            listener(account)
 
     def _tell(self, revocation: Revocation) -> None:
         for listener in self._listeners:

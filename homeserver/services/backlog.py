@@ -94,6 +94,10 @@ class Gate:
                 return part.stored.id - 1
         return 2**62
 
+    def direct(self) -> list[Stored]:
+        """What came live for the session itself."""
+        return [held.stored for held in self.held() if held.relation is Relation.DIRECT]
+
     def held(self) -> list[Held]:
         """What came live."""
         return [part for part in self.parts if isinstance(part, Held)]

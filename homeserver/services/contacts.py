@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
@@ -38,7 +38,7 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import Stanza
-from homeserver.protocol.xml import element, parse_own, serialise
+from homeserver.protocol.xml import element, parse_own
 from homeserver.services import roster_stanzas
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
@@ -75,6 +75,7 @@ class Contacts:
 
     ``on_change`` hears of every committed change; ``on_granted`` when a contact may see the account's presence from now
     on, after the contact was told; ``on_revoked`` when it no longer may, before the contact is told (RFC 6121 s3.2.2).
+    ``admits`` says of a request for an account whether it is granted unasked and returned (XEP-0379).
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Contacts:
         self.on_change: list[Callable[[ContactChange], None]] = []
         self.on_granted: list[Callable[[Account, JID], None]] = []
         self.on_revoked: list[Callable[[Account, JID], None]] = []
+        self.admits: Callable[[Account, Stanza], Awaitable[bool]] | None = None
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -230,6 +232,8 @@ class Contacts:
             raise BadRequest("a subscription needs a contact")
         jid = self._not_self(account, stanza.to)
         kind = stanza.type
+        if self._router.bars(account.jid, jid):
+            raise NotAllowed("guests have contacts on this server only")
         told = readdressed(stanza, account.jid, jid)
 
         def decide(before: Contact) -> Contact:
@@ -261,32 +265,49 @@ class Contacts:
             return
         kind = stanza.type
         told = readdressed(stanza, jid, account.jid)
+        granted = kind == SUBSCRIBE and self.admits is not None and await self.admits(account, stanza)
         async with self._lock(account.jid.bare):
-            before = await self._receive(account, jid, kind, told)
+            before = await self._receive(account, jid, kind, told, granted)
         if before is None:
             return
-        decided = inbound(kind, before.state, before.approved)
+        decided = inbound(kind, before.state, before.approved or granted)
         if before.state.shares and not decided.state.shares:
             self._tell(self.on_revoked, account, jid)
         if decided.reply is not None:
             await self._send(presence(decided.reply, account.jid, jid, stanza.id))
         if decided.reply == SUBSCRIBED:
             self._tell(self.on_granted, account, jid)
+        if granted and before.state.is_asked:
+            await self.outbound(account, presence(SUBSCRIBED, account.jid, jid))
+        if granted and not before.state.receives:
+            await self.request(account, jid)
 
-    async def _receive(self, account: Account, jid: JID, kind: str, told: Stanza) -> Contact | None:
+    async def befriend(self, one: Account, other: Account) -> None:
+        """Subscriptions both ways between two accounts of this server that neither has to ask for (XEP-0401 s5.5).
+
+        Raises `ResourceConstraint` where a roster is full.
+        """
+        pairs = ((one, other.jid), (other, one.jid))
+        for account, jid in pairs:
+            async with self._lock(account.jid.bare):
+                await self._change(account, jid, lambda before: replace(before, state=State.BOTH, listed=True))
+        for account, jid in pairs:
+            self._tell(self.on_granted, account, jid)
+
+    async def _receive(self, account: Account, jid: JID, kind: str, told: Stanza, granted: bool) -> Contact | None:
         """Commit an inbound stanza and tell the account's clients; the contact as it was, None if it was refused."""
         roster = self._rosters.get(account.jid.bare)
         if roster is not None:
             known = roster.get(jid.bare) or Contact(jid)
-            if inbound(kind, known.state, known.approved).state is known.state:
+            if inbound(kind, known.state, known.approved or granted).state is known.state:
                 return known
 
         def decide(before: Contact) -> Contact:
-            decided = inbound(kind, before.state, before.approved)
+            decided = inbound(kind, before.state, before.approved or granted)
             return replace(before, state=decided.state, listed=before.listed or decided.state.shares)
 
         def deliver(before: Contact) -> None:
-            if inbound(kind, before.state, before.approved).deliver:
+            if inbound(kind, before.state, before.approved or granted).deliver:
                 for session in tuple(self._sessions.of(account.jid.bare)):
                     if (session.presence is not None) if kind == SUBSCRIBE else session.wants_roster:
                         session.send(told)
@@ -353,11 +374,11 @@ class Contacts:
 
     def _kept(self, told: Stanza) -> bytes:
         """The text of a request to be kept; too large a one is kept without its content."""
-        text = _own_text(told)
+        text = roster_stanzas.text(told)
         if len(text) <= self._limits.request_bytes:
             return text
         assert told.to is not None
-        return _own_text(presence(SUBSCRIBE, told.sender, told.to, (told.id or "")[:256] or None))
+        return roster_stanzas.text(presence(SUBSCRIBE, told.sender, told.to, (told.id or "")[:256] or None))
 
     def _not_self(self, account: Account, jid: JID) -> JID:
         jid = jid.to_bare()
@@ -374,9 +395,3 @@ class Contacts:
         if found is None:
             found = self._locks[bare] = asyncio.Lock()
         return found
-
-
-def _own_text(stanza: Stanza) -> bytes:
-    copy = readdressed(stanza, stanza.sender, stanza.sender).element
-    copy.set("from", str(stanza.sender))
-    return serialise(copy, default="").encode()

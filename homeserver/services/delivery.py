@@ -43,7 +43,11 @@ _DIRECT: Final = Relation.DIRECT  # a member is found by a call, a name of the m
 
 
 class Delivery:
-    """Gives sessions what is theirs, in the order of the log."""
+    """Gives sessions what is theirs, in the order of the log.
+
+    ``on_waiting`` is called with a message that no session took, ``on_stranded`` with those that a session took and did
+    not acknowledge, when its connection is lost.
+    """
 
     def __init__(self, sessions: Sessions, mailboxes: Mailboxes) -> None:
         self._sessions = sessions
@@ -56,6 +60,7 @@ class Delivery:
         self._unfinished: dict[Session, Gate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_waiting: list[Callable[[Account, Stored], None]] = []
+        self.on_stranded: list[Callable[[Account, Sequence[Stored]], None]] = []
         sessions.on_ended.append(self._ended)
 
     def received(self, stored: Stored, recipient: Account) -> None:
@@ -165,6 +170,12 @@ class Delivery:
         self._acknowledged[account.id] = max(acknowledged, self._acknowledged.get(account.id, 0))
         self._settle(account, lazy)
 
+    def stranded(self, account: Account, unacknowledged: Sequence[Stored]) -> None:
+        """A connection is lost, and with it what a session was given and did not acknowledge."""
+        if unacknowledged:
+            for listener in self.on_stranded:
+                listener(account, unacknowledged)
+
     def redeliver(self, session: Session, unacknowledged: list[Stored]) -> None:
         """Pass on what a session took and never acknowledged, now that it is gone for good (XEP-0198 s5).
 
@@ -173,6 +184,7 @@ class Delivery:
         gate = self._unfinished.pop(session, None)
         others = [other for other in self._sessions.of(session.jid.bare) if other is not session and takes(other)]
         self._pass_on(others, unacknowledged)
+        self.stranded(session.account, [*unacknowledged, *([] if gate is None else gate.direct())])
         if gate is None:
             return
         for part in gate.parts:

@@ -38,6 +38,24 @@ class Enquiries:
         Raises `RemoteServerTimeout` where no result came within ``timeout`` seconds, an error included;
         `ResourceConstraint` where too many questions are open.
         """
+        stanza = await self.exchange(sender, to, payload, kind, timeout)
+        if stanza.type == "error":
+            raise RemoteServerTimeout
+        return next(iter(stanza.element), None)
+
+    async def exchange(
+        self,
+        sender: JID,
+        to: JID,
+        payload: Element,
+        kind: str,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Stanza:
+        """Send an IQ of type ``kind`` and return the answer, a result or an error.
+
+        Raises `RemoteServerTimeout` where none came within ``timeout`` seconds; `ResourceConstraint` where too many
+        questions are open.
+        """
         if len(self._open) >= MAX_OPEN:
             raise ResourceConstraint("Too many questions are open")
         id_ = secrets.token_urlsafe(12)
@@ -47,14 +65,11 @@ class Enquiries:
         self._open[id_] = (sender, to, answer)
         try:
             self._router.route(Stanza(request, sender, to))
-            stanza = await asyncio.wait_for(answer, timeout)
+            return await asyncio.wait_for(answer, timeout)
         except TimeoutError:
             raise RemoteServerTimeout from None
         finally:
             del self._open[id_]
-        if stanza.type == "error":
-            raise RemoteServerTimeout
-        return next(iter(stanza.element), None)
 
     def answered(self, stanza: Stanza) -> bool:
         """Take an IQ of type result or error; false where nobody here asked that address."""

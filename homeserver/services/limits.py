@@ -32,6 +32,7 @@ class Limit(Enum):
     REGISTRATION = "registrations_per_address"
     REQUEST_ADDRESS = "requests_per_address"
     REQUEST_ACCOUNT = "requests_per_account"
+    SEARCH = "searches_per_account"
     STANZA_ACCOUNT = "stanzas_per_account"
     BYTES_ACCOUNT = "bytes_per_account"
     STANZA_PEER = "stanzas_per_peer"
@@ -43,6 +44,7 @@ LABELS: Final = {
     Limit.REGISTRATION: "registration",
     Limit.REQUEST_ADDRESS: "request",
     Limit.REQUEST_ACCOUNT: "request",
+    Limit.SEARCH: "search",
     Limit.STANZA_ACCOUNT: "stanza",
     Limit.BYTES_ACCOUNT: "bytes",
     Limit.STANZA_PEER: "peer",

@@ -11,6 +11,7 @@ from typing import Final
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import (
     DomainError,
+    NotAllowed,
     RemoteServerNotFound,
     ResourceConstraint,
     ServiceUnavailable,
@@ -51,6 +52,7 @@ class Messaging:
         self._delivery = delivery
         self._outbox = outbox
         self._attached = router.attached
+        self._bars = router.bars
         self.on_stored: list[Observer] = []
 
     def knows(self, to: JID) -> bool:
@@ -78,6 +80,8 @@ class Messaging:
             return None
         if to.domain in self._domains:
             raise ServiceUnavailable
+        if self._bars(sender.jid, to):
+            raise NotAllowed("Guests exchange messages on this server only")
         if not self._federates:
             raise RemoteServerNotFound("This server exchanges no messages with other domains")
         if message.treatment & DURABLE:
@@ -122,6 +126,8 @@ class Messaging:
         if to.domain in self._attached and not (to.local and to.domain in self._domains):
             self._attached[to.domain].submit(None, message.sender, message, then)
             return
+        if self._bars(to, message.sender):
+            raise ServiceUnavailable
         recipient = self._recipient(message)
         self._store(message, None, recipient, _Accepted(self, None, message.sender, recipient, then))
 

@@ -1,4 +1,4 @@
-"""Which localparts a new account may have.
+"""Which localparts a new account may have, and which names below a domain are taken by services.
 
 Other servers still prepare addresses with Nodeprep (RFC 6122), this one with PRECIS (RFC 7622). A name on which the two
 disagree is reachable from one half of the network only, so new accounts get names that both leave as they are.
@@ -6,10 +6,13 @@ disagree is reachable from one half of the network only, so new accounts get nam
 
 import stringprep
 import unicodedata
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from homeserver.domain.errors import NotAcceptable
 from homeserver.protocol.jid import JID, InvalidJID
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 MAX_LOCAL: Final = 256
 """Longest localpart of a new account in bytes; an address must fit into many forms, logs and keys."""
@@ -55,3 +58,8 @@ def nodeprep(text: str) -> str | None:
         if mixed or not (stringprep.in_table_d1(mapped[0]) and stringprep.in_table_d1(mapped[-1])):
             return None
     return mapped
+
+
+def service_labels(settings: "Settings") -> tuple[str, ...]:
+    """The names under each domain at which there are services."""
+    return settings.groups.subdomain, settings.upload.subdomain, settings.pubsub.subdomain

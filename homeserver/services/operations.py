@@ -12,8 +12,10 @@ from typing import Any
 
 from homeserver.domain.accounts import AccountState, Role
 from homeserver.domain.errors import BadRequest, NotFound
+from homeserver.domain.invites import InviteKind
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.invites import Invite, Invites, Wish
 from homeserver.services.outbox import Outbox
 
 _PAGE = 500
@@ -29,10 +31,12 @@ class Operations:
     def __init__(
         self,
         accounts: Accounts,
+        invites: Invites,
         outbox: Outbox | None,
         more: Mapping[str, Callable[[Arguments], Awaitable[Any]]] | None = None,
     ) -> None:
         self._accounts = accounts
+        self._invites = invites
         self._outbox = outbox
         self._verbs: dict[str, Callable[[Arguments], Awaitable[Any]]] = {
             "account.add": self._add,
@@ -41,6 +45,11 @@ class Operations:
             "account.disable": self._disable,
             "account.enable": self._enable,
             "account.delete": self._delete,
+            "account.role": self._role,
+            "invite.create": self._invite,
+            "invite.reset": self._reset,
+            "invite.list": self._invite_list,
+            "invite.revoke": self._invite_revoke,
             "queue.list": self._queue_list,
             "queue.retry": self._queue_retry,
             "queue.drop": self._queue_drop,
@@ -86,6 +95,41 @@ class Operations:
     async def _delete(self, arguments: Arguments) -> None:
         await self._accounts.delete(arguments["address"])
 
+    async def _role(self, arguments: Arguments) -> None:
+        await self._accounts.set_role(arguments["address"], Role(arguments["role"]))
+
+    async def _invite(self, arguments: Arguments) -> dict[str, Any]:
+        """With ``inviter``, an address, in the name of that account."""
+        inviter = None
+        if arguments["inviter"]:
+            inviter = await self._accounts.active(arguments["inviter"])
+            if inviter is None:
+                raise NotFound("no such account")
+        kind = InviteKind(arguments["kind"]) if arguments["kind"] else None
+        if kind is None and inviter is None:
+            kind = InviteKind.ACCOUNT
+        wish = Wish(
+            kind,
+            arguments["uses"],
+            arguments["lifetime"],
+            arguments["domain"],
+            arguments["username"],
+            Role(arguments["role"]),
+        )
+        return _made(await self._invites.create(inviter, wish))
+
+    async def _reset(self, arguments: Arguments) -> dict[str, Any]:
+        return _made(await self._invites.create_reset(None, arguments["address"]))
+
+    async def _invite_list(self, _arguments: Arguments) -> list[dict[str, Any]]:
+        return [
+            {"id": one.id, "kind": one.kind.value, "domain": one.domain, "uses": one.uses, "expires": one.expires}
+            for one in await self._invites.list(None)
+        ]
+
+    async def _invite_revoke(self, arguments: Arguments) -> None:
+        await self._invites.revoke(None, arguments["id"])
+
     async def _queue_list(self, _arguments: Arguments) -> list[dict[str, Any]]:
         return [asdict(state) for state in self._queue().list()]
 
@@ -100,3 +144,7 @@ class Operations:
         if self._outbox is None:
             raise NotFound("the server does not run; the queue is worked on inside it")
         return self._outbox
+
+
+def _made(invite: Invite) -> dict[str, Any]:
+    return {"id": invite.id, "uri": invite.uri, "url": invite.url, "expires": invite.expires}

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from homeserver.domain.rosters import Contact
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
+from homeserver.protocol.presence import readdressed
 from homeserver.protocol.stanza import IQ, Stanza
-from homeserver.protocol.xml import Element, element
+from homeserver.protocol.xml import Element, element, serialise
 
 
 def item(contact: Contact) -> Element:
@@ -35,3 +36,10 @@ def push(contact: Contact, to: JID) -> Stanza:
     request = Element(IQ, {"type": "set", "id": f"roster-{contact.version}"})
     request.append(query(contact.version, (contact,)))
     return Stanza(request, to.to_bare(), to)
+
+
+def text(request: Stanza) -> bytes:
+    """A subscription request as it is kept, without its addressee."""
+    copy = readdressed(request, request.sender, request.sender).element
+    copy.set("from", str(request.sender))
+    return serialise(copy, default="").encode()

@@ -4,7 +4,7 @@ Messages that are stored take the message pipeline (``services/messaging.py``); 
 presence, IQ, replies and errors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Final, Protocol
 
@@ -45,7 +45,8 @@ class Router:
     attached there takes messages to the domain's own address.
 
     ``federates`` is whether other domains are reached at all; what is for them is refused or dropped otherwise.
-    ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses.
+    ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses; so is
+    ``guests``, the bare addresses of accounts that exchange nothing with other domains.
     """
 
     def __init__(self, domains: frozenset[str], outbox: Outbox, federates: bool = True) -> None:
@@ -54,6 +55,7 @@ class Router:
         self.federates = federates
         self.on_local: Callable[[Stanza], None] | None = None
         self.attached: dict[str, Attached] = {}
+        self.guests: Set[str] = frozenset()
 
     @property
     def domains(self) -> frozenset[str]:
@@ -77,6 +79,17 @@ class Router:
         """Whether this server answers for a domain: accounts live there, or a service is attached."""
         return domain in self._domains or domain in self.attached
 
+    def bars(self, inside: JID, outside: JID) -> bool:
+        """Whether ``inside`` is a guest and ``outside`` an address of another server."""
+        return bool(self.guests) and inside.bare in self.guests and not self.is_served(outside.domain)
+
+    def origin(self, domain: str) -> str:
+        """The domain in whose name another server is written to: a service is spoken for by the domain it is under."""
+        found = domain
+        while found and found not in self._domains:
+            found = found.partition(".")[2]
+        return found or domain
+
     def is_own(self, jid: JID) -> bool:
         """Whether an address is one of our domains itself."""
         return not jid.local and jid.domain in self._domains
@@ -91,11 +104,15 @@ class Router:
                 self.on_local(stanza)
         elif to.domain in self.attached:
             self.attached[to.domain].route(stanza)
+        elif self.bars(stanza.sender, to):
+            if stanza.name == "iq" and stanza.type in ("get", "set"):
+                self._unanswered(stanza, "not-allowed")
         elif self.is_served(stanza.sender.domain):
-            self._route_remote(stanza, to)
+            self.send_away(stanza, to)
 
-    def _route_remote(self, stanza: Stanza, to: JID) -> None:
-        origin, payload = stanza.sender.domain, stanza.encode()
+    def send_away(self, stanza: Stanza, to: JID) -> None:
+        """Pass a stanza on to the server of ``to``, also one that answers in the name of a guest."""
+        origin, payload = self.origin(stanza.sender.domain), stanza.encode()
         asks = stanza.name == "iq" and stanza.type in ("get", "set")
         if not self.federates:
             if asks:

@@ -1,37 +1,29 @@
-"""SQL for accounts, their verifiers, invitations and the server's own secrets."""
+"""SQL for accounts, their verifiers and the server's own secrets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
-from homeserver.domain.errors import Conflict, Forbidden
+from homeserver.domain.errors import Conflict
 from homeserver.protocol.jid import JID
-from homeserver.storage import devices
-from homeserver.storage.schema import account, credential, invite, secret
-
-
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """A right to make one account in ``domain``; ``digest`` is the SHA-256 of the token the guest holds."""
-
-    digest: bytes
-    inviter: int
-    domain: str
-    expires: float
+from homeserver.storage import devices, dialect, invites
+from homeserver.storage.schema import account, credential, secret
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """What an account starts with; ``invitation`` is the digest of the token it was made with, or None."""
+    """What an account starts with. ``invitation`` is the digest of the token it is made with, or None, which must have
+    been valid at ``valid_at``; then the role is that of the invitation."""
 
     jid: JID
     role: Role
     verifiers: Sequence[Verifier]
     created: float
     invitation: bytes | None
+    valid_at: float = 0.0
 
 
 def by_jid(connection: Connection, bare: str) -> Account | None:
@@ -59,25 +51,38 @@ def listing(connection: Connection, domain: str | None, after: str, limit: int) 
     return [_account(row) for row in connection.execute(query.order_by(account.c.jid).limit(limit))]
 
 
+def search(connection: Connection, domain: str, beginning: str, limit: int) -> list[Account]:
+    """Active accounts of a domain, guests left out, whose localpart starts with a text, by address."""
+    query = select(account).where(
+        dialect.starts_with(connection, account.c.jid, beginning),
+        account.c.domain == domain,
+        account.c.state == AccountState.ACTIVE,
+        account.c.role != Role.GUEST.value,
+    )
+    return [_account(row) for row in connection.execute(query.order_by(account.c.jid).limit(limit))]
+
+
+def having(connection: Connection, role: Role) -> list[str]:
+    """The bare JIDs of all accounts with a role that are not deleted."""
+    query = select(account.c.jid).where(account.c.role == role.value, account.c.state != AccountState.DELETED)
+    return list(connection.execute(query).scalars())
+
+
 def create(connection: Connection, new: NewAccount) -> Account:
     """Make an account and use up its invitation.
 
     Raises `Conflict` when the address exists or existed, `Forbidden` when the invitation is not valid for its domain.
     """
+    role = new.role
     if new.invitation is not None:
-        usable = and_(
-            invite.c.hash == new.invitation,
-            invite.c.uses > 0,
-            invite.c.expires > new.created,
-            invite.c.domain == new.jid.domain,
-        )
-        if connection.execute(update(invite).where(usable).values(uses=invite.c.uses - 1)).rowcount != 1:
-            raise Forbidden("the invitation is not valid")
+        role = invites.take_for_account(connection, new.invitation, new.valid_at, new.jid).role
+    if invites.is_reserved(connection, new.jid, new.created, new.invitation):
+        raise Conflict("this address is taken")
     values = {
         "jid": new.jid.bare,
         "domain": new.jid.domain,
         "state": AccountState.ACTIVE,
-        "role": new.role.value,
+        "role": role.value,
         "created": new.created,
     }
     try:
@@ -86,7 +91,7 @@ def create(connection: Connection, new: NewAccount) -> Account:
         raise Conflict("this address is taken") from error
     if made is None:
         raise Conflict("this address is taken")
-    found = Account(int(made[0]), new.jid.to_bare(), AccountState.ACTIVE, new.role)
+    found = Account(int(made[0]), new.jid.to_bare(), AccountState.ACTIVE, role)
     _insert_verifiers(connection, found.id, new.verifiers)
     return found
 
@@ -110,10 +115,21 @@ def verifier(connection: Connection, bare: str, mechanism: str) -> Verifier | No
 def change_password(
     connection: Connection, id_: int, verifiers: Sequence[Verifier], keep_device: str | None
 ) -> list[str]:
-    """Replace all verifiers of an account and drop its devices except one; returns the ids of those dropped."""
+    """Replace all verifiers of an account, drop its devices except one and the links that set its password; returns the
+    ids of the devices dropped."""
     connection.execute(delete(credential).where(credential.c.account == id_))
     _insert_verifiers(connection, id_, verifiers)
+    invites.drop_passwords_of(connection, id_)
     return devices.drop_all(connection, id_, keep_device)
+
+
+def reset_password(
+    connection: Connection, invitation: bytes, now: float, verifiers: Sequence[Verifier]
+) -> tuple[int, list[str]]:
+    """Use up a link that sets a password; the account and the ids of the devices dropped. Raises `Forbidden`."""
+    subject = invites.take_for_password(connection, invitation, now).subject
+    assert subject is not None
+    return subject, change_password(connection, subject, verifiers, None)
 
 
 def set_state(connection: Connection, id_: int, state: AccountState) -> list[str]:
@@ -126,31 +142,13 @@ def set_state(connection: Connection, id_: int, state: AccountState) -> list[str
         return []
     if state is AccountState.DELETED:
         connection.execute(delete(credential).where(credential.c.account == id_))
-        connection.execute(delete(invite).where(invite.c.account == id_))
+        invites.drop_of(connection, id_)
     return devices.drop_all(connection, id_)
 
 
 def set_role(connection: Connection, id_: int, role: Role) -> None:
     """Set the role."""
     connection.execute(update(account).where(account.c.id == id_).values(role=role.value))
-
-
-def add_invitation(connection: Connection, invitation: Invitation) -> None:
-    """Keep an invitation for one account."""
-    connection.execute(
-        insert(invite).values(
-            hash=invitation.digest,
-            account=invitation.inviter,
-            domain=invitation.domain,
-            uses=1,
-            expires=invitation.expires,
-        )
-    )
-
-
-def drop_invitations(connection: Connection, now: float) -> None:
-    """Delete invitations that are over or used up."""
-    connection.execute(delete(invite).where((invite.c.expires <= now) | (invite.c.uses <= 0)))
 
 
 def ensure_secret(connection: Connection, name: str, proposed: bytes, now: float) -> bytes:

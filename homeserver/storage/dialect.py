@@ -7,7 +7,7 @@ from importlib import import_module
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Table
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_
 
 _SQLITE_VARIABLES: Final = 32_000
 _LARGEST_CHUNK: Final = 512
@@ -116,3 +116,11 @@ def upsert(connection: Connection, table: Table) -> Any:
 def greatest(connection: Connection) -> str:
     """The name of the scalar function for the larger of two values."""
     return "max" if is_sqlite(connection) else "greatest"
+
+
+def starts_with(connection: Connection, column: Column[Any], beginning: str) -> ColumnElement[bool]:
+    """Whether a text column starts with a text, letter case included. SQLite finds it by the column's index, which LIKE
+    does not use there."""
+    if is_sqlite(connection):
+        return and_(column >= beginning, column < beginning + "\U0010ffff")
+    return column.startswith(beginning, autoescape=True)

@@ -63,12 +63,19 @@ secret = Table(
 invite = Table(
     "invite",
     metadata,
-    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
-    Column("account", Integer, ForeignKey("account.id"), nullable=False, comment="who invites"),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the token"),
+    Column("kind", Text, nullable=False, comment="domain/invites.py"),
+    Column("account", Integer, ForeignKey("account.id"), index=True, comment="who invites; null is the operator"),
+    Column("subject", Integer, ForeignKey("account.id"), index=True, comment="whose password it sets, or null"),
     Column("domain", Text, nullable=False),
+    Column("username", Text, nullable=False, default="", comment="localpart that is kept for the holder, or empty"),
+    Column("role", Text, nullable=False, default="member", comment="of the new account"),
     Column("uses", Integer, nullable=False, comment="how often it may still be used"),
+    Column("created", Float, nullable=False),
     Column("expires", Float, nullable=False, index=True),
-    info={"owner": "homeserver.storage.accounts"},
+    Index("invite_username", "username", "domain"),
+    info={"owner": "homeserver.storage.invites"},
 )
 
 device = Table(
@@ -313,4 +320,69 @@ last_activity = Table(
     Column("at", Float, nullable=False, comment="when its last session became unavailable"),
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
+)
+
+# --- publish-subscribe ----------------------------------------------------------------------------------------------
+
+pubsub_node = Table(
+    "pubsub_node",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False, comment="bare JID of an account, or domain of the service"),
+    Column("name", Text, nullable=False),
+    Column("creator", Text, nullable=False, comment="bare JID"),
+    Column("created", Float, nullable=False),
+    Column("config", Text, nullable=False, comment="JSON of domain/pubsub.py: NodeConfig"),
+    Column("expire", BigInteger, comment="seconds that items live, or null"),
+    Column("held", Integer, nullable=False, default=0, comment="number of items"),
+    Column("bytes", BigInteger, nullable=False, default=0, comment="of their payloads"),
+    UniqueConstraint("host", "name", name="pubsub_node_name"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_item = Table(
+    "pubsub_item",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False, comment="microseconds, growing within the node"),
+    Column("publisher", Text, nullable=False, comment="bare JID"),
+    Column("payload", LargeBinary, nullable=False),
+    Index("pubsub_item_at", "node", "at"),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_affiliation = Table(
+    "pubsub_affiliation",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare"),
+    Column("affiliation", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+pubsub_subscription = Table(
+    "pubsub_subscription",
+    metadata,
+    Column("node", BigInteger, ForeignKey("pubsub_node.id"), primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True, comment="bare or full"),
+    Column("state", Text, nullable=False),
+    info={"owner": "homeserver.storage.pubsub"},
+)
+
+# --- push -----------------------------------------------------------------------------------------------------------
+
+push = Table(
+    "push",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("service", Text, primary_key=True, comment="JID of the app server"),
+    Column("node", Text, primary_key=True),
+    Column("options", Text, nullable=False, comment="JSON: fields of the publish options"),
+    Column("device", Text, comment="of the JSON API; the registration ends with it"),
+    Column("client", Text, comment="id of the user agent of an XMPP client; the same"),
+    Column("enabled", Float, nullable=False),
+    Column("failures", Integer, nullable=False, default=0, comment="notifications in a row that were not taken"),
+    Index("push_device", "device"),
+    info={"owner": "homeserver.storage.push"},
 )

@@ -71,11 +71,11 @@ class Catalogue:
     def domain_info(self, domain: str) -> Element:
         """The disco#info of a domain."""
         forms = (form(domain) for form in self._forms)
-        return _info(self._domain_identities, self._domain_features, (form for form in forms if form is not None))
+        return info(self._domain_identities, self._domain_features, (form for form in forms if form is not None))
 
     def account_info(self) -> Element:
         """The disco#info of an account's bare JID."""
-        return _info(self._account_identities, self._account_features, ())
+        return info(self._account_identities, self._account_features, ())
 
     def domain_items(self, domain: str) -> Element:
         """The disco#items of a domain."""
@@ -87,7 +87,8 @@ class Catalogue:
         return element(ns.DISCO_ITEMS, "query", None, *listed)
 
 
-def _info(identities: Iterable[Identity], features: Iterable[str], forms: Iterable[Element]) -> Element:
+def info(identities: Iterable[Identity], features: Iterable[str], forms: Iterable[Element]) -> Element:
+    """A disco#info answer (XEP-0030 s3.1)."""
     query = element(ns.DISCO_INFO, "query")
     query.extend(identity.to_element() for identity in sorted(identities))
     query.extend(element(ns.DISCO_INFO, "feature", {"var": name}) for name in sorted(features))

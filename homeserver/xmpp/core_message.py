@@ -1,7 +1,7 @@
 """Messages between people (RFC 6121 s5): from a stanza to what the services handle.
 
 What may be done with a message is decided here, once, from its type and its children: XEP-0334 hints, XEP-0313 s6,
-XEP-0280 s6.1, XEP-0160 s3. A message is relayed as the bytes it came in wherever that is safe; what a stranger may not
+XEP-0280 s6.1, XEP-0160 s3, XEP-0357 s7. A message is relayed as the bytes it came in wherever that is safe; what a stranger may not
 say is taken out: wrappers of copies and archive results, and stanza-ids and times in our name (XEP-0359 s5, XEP-0280
 s11, XEP-0203 s5).
 """
@@ -9,16 +9,20 @@ s11, XEP-0203 s5).
 from typing import Final, NamedTuple
 
 from homeserver.domain.errors import BadRequest
-from homeserver.domain.messages import ARCHIVE, COPY, DURABLE, KEEP, Kind, Message
+from homeserver.domain.messages import ARCHIVE, COPY, DURABLE, KEEP, Alert, Kind, Message
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import LANG, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
+_READ, _CALL, _QUIET = (1 << n for n in range(10, 13))
+_ENCRYPTED: Final = _CONTENT | _TALK | _READ
+_SIGNAL: Final = _CONTENT | _TALK
+_WAKING: Final = _READ | _CALL | _QUIET
 
 _TRAITS: Final[dict[str, int]] = {
-    f"{{{ns.CLIENT}}}body": _BODY | _CONTENT,
+    f"{{{ns.CLIENT}}}body": _BODY | _CONTENT | _READ,
     f"{{{ns.CLIENT}}}thread": 0,
     f"{{{ns.CHAT_STATES}}}active": _TALK,
     f"{{{ns.CHAT_STATES}}}composing": _TALK,
@@ -44,6 +48,21 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.STANZA_ID}}}origin-id": _ORIGIN,
     f"{{{ns.NICK}}}nick": 0,
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
+    f"{{{ns.CONFERENCE}}}x": _CONTENT | _TALK | _READ,
+    f"{{{ns.ENCRYPTION}}}encryption": _ENCRYPTED,
+    f"{{{ns.OMEMO}}}encrypted": _ENCRYPTED,
+    f"{{{ns.OMEMO_LEGACY}}}encrypted": _ENCRYPTED,
+    f"{{{ns.OPENPGP}}}openpgp": _ENCRYPTED,
+    f"{{{ns.OPENPGP_LEGACY}}}x": _ENCRYPTED,
+    f"{{{ns.RETRACTION}}}retract": _CONTENT | _QUIET,
+    f"{{{ns.REACTIONS}}}reactions": _CONTENT | _QUIET,
+    f"{{{ns.JINGLE_MESSAGE}}}propose": _SIGNAL | _CALL,
+    f"{{{ns.JINGLE_MESSAGE}}}ringing": _SIGNAL,
+    f"{{{ns.JINGLE_MESSAGE}}}proceed": _SIGNAL,
+    f"{{{ns.JINGLE_MESSAGE}}}accept": _SIGNAL,
+    f"{{{ns.JINGLE_MESSAGE}}}reject": _SIGNAL,
+    f"{{{ns.JINGLE_MESSAGE}}}retract": _SIGNAL,
+    f"{{{ns.JINGLE_MESSAGE}}}finish": _SIGNAL,
 }
 _WRAPPERS: Final = frozenset((f"{{{ns.CARBONS}}}sent", f"{{{ns.CARBONS}}}received", f"{{{ns.ARCHIVE}}}result"))
 _CHAT: Final = Kind.CHAT
@@ -67,6 +86,9 @@ _END: Final = b"</message>"
 _ALL: Final = ARCHIVE | KEEP | COPY | DURABLE
 _WITHOUT_ARCHIVE: Final = KEEP | COPY | DURABLE
 _NO_TREATMENT: Final = 0
+_NO_ALERT: Final = int(Alert.NONE)
+_CONTENT_ALERT: Final = int(Alert.CONTENT)
+_CALLING: Final = int(Alert.CALL)
 
 
 class StartTag(NamedTuple):
@@ -155,7 +177,24 @@ def _message(element: Element, sender: JID, to: JID, traits: int, payload: bytes
     if traits & _ORIGIN:
         found = element.find(_ORIGIN_TAG)
         origin = None if found is None else found.get("id")
-    return Message(sender, to, kind, _treatment(kind, traits, element, local), element.get("id"), origin, payload)
+    treatment = _treatment(kind, traits, element, local)
+    if kind is _CHAT and traits & _WAKING == _READ:
+        alert = _CONTENT_ALERT
+    else:
+        alert = _alert(kind, traits, element) if traits & _CONTENT else _NO_ALERT
+    return Message(sender, to, kind, treatment, element.get("id"), origin, payload, alert)
+
+
+def _alert(kind: Kind, traits: int, element: Element) -> int:
+    """Whether a message is worth waking a device for: text, anything encrypted, an invitation, or a call (XEP-0357 s7,
+    XEP-0353 s3.1). What changes or takes back an earlier message may have a body for clients that do not know it."""
+    if traits & _QUIET or kind is _ERROR or kind is Kind.HEADLINE:
+        return _NO_ALERT
+    if traits & _CALL:
+        return _CALLING
+    if traits & _READ or (traits & _ROOM and _is_invitation(element)):
+        return _CONTENT_ALERT
+    return _NO_ALERT
 
 
 def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:

@@ -60,9 +60,10 @@ class Dispatcher:
         self._background: set[asyncio.Task[None]] = set()
         router.on_local = self.local
 
-    def serve(self, domain: str, addressee: Addressee) -> None:
-        """Answer IQs to a service of its own domain by the handlers marked with ``addressee``."""
-        self._router.attach(domain, _Service(self, addressee))
+    def serve(self, domain: str, addressee: Addressee, message: Callable[[JID, Message], bool] | None = None) -> None:
+        """Answer IQs to a service of its own domain by the handlers marked with ``addressee``. ``message`` is given each
+        message to the domain's address and tells whether it took it."""
+        self._router.attach(domain, _Service(self, addressee, message))
 
     def service_iq(self, stanza: Stanza, addressee: Addressee) -> Awaitable[None] | None:
         """Take an IQ for a service."""
@@ -131,7 +132,7 @@ class Dispatcher:
 
     def local(self, stanza: Stanza) -> None:
         """Deliver a stanza to a local address; what has to wait goes on in the background."""
-        self.background(stanza, self.inbound(stanza))
+        self.background(stanza, self._inbound(stanza))
 
     def background(self, stanza: Stanza, waiting: Awaitable[None] | None) -> None:
         """Let the rest of a stanza's handling go on without anybody waiting for it."""
@@ -152,7 +153,19 @@ class Dispatcher:
         An awaitable is returned where the work is not done yet; subscription stanzas are durable when it completes.
         """
         to = stanza.to
+        if to is not None and self._router.bars(to, stanza.sender):
+            if stanza.name != "presence" and stanza.type not in ("error", "result"):
+                error = error_reply(stanza, StanzaError("service-unavailable"))
+                self._router.send_away(Stanza(error, to, stanza.sender), stanza.sender)
+            return None
+        return self._inbound(stanza)
+
+    def _inbound(self, stanza: Stanza) -> Awaitable[None] | None:
+        to = stanza.to
         if to is None:
+            return None
+        if to.domain in self._router.attached and not self._router.is_local(to.domain):
+            self._router.attached[to.domain].route(stanza)
             return None
         if stanza.name == "iq":
             return self._local_iq(stanza, to, None, None) if self._well_formed(stanza) else None
@@ -298,23 +311,30 @@ class Dispatcher:
             session = self._sessions.find(stanza.sender)
             if session is not None:
                 session.send(reply)
+            elif stanza.name == "iq":
+                self._enquiries.answered(reply)
         else:
             self._router.route(reply)
 
 
 class _Service:
-    """What is attached to the domain of a service: it answers IQs and takes nothing else."""
+    """What is attached to the domain of a service: it answers IQs, and takes messages that its service knows."""
 
-    def __init__(self, dispatcher: Dispatcher, addressee: Addressee) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, addressee: Addressee, message: Callable[[JID, Message], bool] | None
+    ) -> None:
         self._dispatcher = dispatcher
         self._addressee = addressee
+        self._message = message
 
     def route(self, stanza: Stanza) -> None:
         if stanza.name == "iq":
             self._dispatcher.background(stanza, self._dispatcher.service_iq(stanza, self._addressee))
 
     def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
-        raise ServiceUnavailable
+        if self._message is None or not message.to.is_bare or not self._message(message.to, message):
+            raise ServiceUnavailable
+        then(None, None)
 
 
 def _existing(account: Account | None) -> Account | None:

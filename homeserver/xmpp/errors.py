@@ -16,6 +16,7 @@ CONDITIONS: Final[dict[type[domain.DomainError], tuple[str, ErrorType | None]]] 
     domain.Conflict: ("conflict", None),
     domain.RateLimited: ("resource-constraint", ErrorType.WAIT),
     domain.TooLarge: ("policy-violation", None),
+    domain.TooMany: ("policy-violation", ErrorType.WAIT),
     domain.ResourceConstraint: ("resource-constraint", None),
     domain.StorageFull: ("resource-constraint", None),
     domain.ServiceUnavailable: ("service-unavailable", None),

@@ -60,6 +60,7 @@ ELSEWHERE: Final = (
     Support("XEP-0004", "2.13.2", "complete", "homeserver/protocol/forms.py"),
     Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "no index, no count"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
+    Support("XEP-0147", "1.2", "partial", "homeserver/services/invites.py", "addresses of invitations"),
     Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
     Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
@@ -76,6 +77,7 @@ ELSEWHERE: Final = (
     Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING
     ),
+    Support("XEP-0445", "0.2.0", "complete", "homeserver/xmpp/registration.py"),
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
     Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),

@@ -1,4 +1,5 @@
-"""Accounts over XMPP (XEP-0077): made before login where the policy is open, changed and removed after it."""
+"""Accounts over XMPP (XEP-0077): made before login as the policy allows, with an invitation (XEP-0445) or without;
+changed and removed after it."""
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.errors import (
@@ -6,6 +7,7 @@ from homeserver.domain.errors import (
     DomainError,
     NotAcceptable,
     NotAllowed,
+    NotFound,
     RateLimited,
     RegistrationClosed,
     ServiceUnavailable,
@@ -15,11 +17,14 @@ from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import IQ
 from homeserver.protocol.xml import Element, child, children, element, text_of
 from homeserver.services.accounts import Accounts
+from homeserver.services.invites import Offer
 from homeserver.services.limits import Limit, Limits, address_key
+from homeserver.services.registrations import Registrations
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
 
 QUERY = f"{{{ns.REGISTER}}}query"
+PRE_AUTHENTICATION = f"{{{ns.PRE_AUTHENTICATION}}}preauth"
 INSTRUCTIONS = "Choose a username and a password for use with this service."
 
 
@@ -29,16 +34,16 @@ class Attempt:
     ``domain`` is the stream's, ``address`` the peer's network address.
     """
 
-    def __init__(self, accounts: Accounts, limits: Limits, is_open: bool, domain: str, address: str) -> None:
-        self._accounts = accounts
+    def __init__(self, registrations: Registrations, limits: Limits, domain: str, address: str) -> None:
+        self._registrations = registrations
         self._limits = limits
-        self._is_open = is_open
         self._domain = domain
         self._address = address
+        self._shown: Offer | None = None
         self._made = False
 
     async def answer(self, iq: Element) -> Element:
-        """The reply to an IQ whose payload is a registration query."""
+        """The reply to an IQ whose payload is a registration query or an invitation."""
         reply = Element(IQ, {"type": "result", "id": iq.get("id", ""), "from": self._domain})
         try:
             payload = await self._handle(iq)
@@ -51,28 +56,50 @@ class Attempt:
         return reply
 
     async def _handle(self, iq: Element) -> Element | None:
-        query = iq[0] if len(iq) == 1 else None
-        if query is None or query.tag != QUERY or not iq.get("id") or iq.get("type") not in ("get", "set"):
+        payload = iq[0] if len(iq) == 1 else None
+        if payload is None or not iq.get("id") or iq.get("type") not in ("get", "set"):
             raise BadRequest("this is no registration")
-        if not self._is_open:
+        if not self._registrations.is_possible:
             raise ServiceUnavailable
+        if payload.tag == PRE_AUTHENTICATION and iq.get("type") == "set":
+            await self._show(payload.get("token", ""))
+            return None
+        if payload.tag != QUERY:
+            raise BadRequest("this is no registration")
+        if self._shown is None and self._registrations.needs_invitation:
+            raise RegistrationClosed("an invitation is needed")
         if iq.get("type") == "get":
-            return _form()
-        if child(query, ns.REGISTER, "remove") is not None:
+            return _form(username="" if self._shown is None else self._shown.invitation.username)
+        if child(payload, ns.REGISTER, "remove") is not None:
             raise BadRequest("log in to remove an account")
+        await self._register(_fields(payload))
+        return None
+
+    async def _show(self, token: str) -> None:
+        """XEP-0445 s4: it is looked at now and used when the account is made."""
+        self._admit("too many invitations from this address")
+        offer = await self._registrations.offer(token, self._domain)
+        if offer is None:
+            raise NotFound("The provided token is invalid or expired")
+        self._shown = offer
+
+    async def _register(self, fields: dict[str, str]) -> None:
         if self._made:
             raise NotAcceptable("one account per connection")
-        fields = _fields(query)
         username, password = fields.get("username", ""), fields.get("password", "")
         if not username or not password:
             raise NotAcceptable("username and password are required")
+        if self._shown is None:
+            self._admit("too many registrations from this address")
+        await self._registrations.register(username, self._domain, password, shown=self._shown)
+        self._made = True
+
+    def _admit(self, text: str) -> None:
+        """Count a token or a registration without one. Raises `RateLimited`."""
         if not self._limits.exempt(self._address):
             wait = self._limits.take(Limit.REGISTRATION, address_key(self._address))
             if wait:
-                raise RateLimited("too many registrations from this address", wait)
-        await self._accounts.register(username, self._domain, password)
-        self._made = True
-        return None
+                raise RateLimited(text, wait)
 
 
 @feature(xep=77, version="2.4", disco=(ns.REGISTER,))
@@ -80,16 +107,17 @@ class Registration:
     """Password change and removal for who is logged in; `attempt` for who is not yet."""
 
     accounts: Accounts
+    registrations: Registrations
     limits: Limits
 
     def attempt(self, domain: str, address: str) -> Attempt:
         """What answers registration queries on a connection before login."""
-        return Attempt(self.accounts, self.limits, self.is_offered, domain, address)
+        return Attempt(self.registrations, self.limits, domain, address)
 
     @property
     def is_offered(self) -> bool:
         """Whether the stream features name registration (XEP-0077 s8)."""
-        return self.accounts.registration_is_open
+        return self.registrations.is_possible
 
     @on_iq("get", ns.REGISTER, "query", to=(Addressee.OWN_ACCOUNT, Addressee.DOMAIN))
     async def fields(self, request: IqRequest) -> Element | None:

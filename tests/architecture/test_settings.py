@@ -15,6 +15,12 @@ ALIASES = {"StorageSection": "StorageSettings"}
 """Structural types that stand for a section."""
 ELSEWHERE = {
     ("ListenSettings", "cleartext_override"): "config/checks.py refuses a listener without it",
+    ("GroupSettings", "subdomain"): "by Settings.labels",
+    ("UploadSettings", "subdomain"): "by Settings.labels",
+    ("Settings", "groups"): "by Settings.labels",
+    ("Settings", "upload"): "by Settings.labels",
+    ("PubSubSettings", "account_bytes"): "by services/pubsub/publishing.py, from Nodes.settings",
+    ("PubSubSettings", "subscriptions"): "by services/pubsub/subscriptions.py, from Nodes.settings",
 }
 SECTIONS: dict[str, Any] = {
     name: kind for name, kind in vars(declared).items() if is_dataclass(kind) and name.endswith("Settings")

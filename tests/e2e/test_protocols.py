@@ -2,6 +2,7 @@
 
 from homeserver.protocol import namespaces as ns
 from homeserver.xmpp import protocols
+from tests.e2e.conftest import MakeNode
 from tests.kit.node import ParleyServer
 from tests.kit.raw import RawClient
 
@@ -15,7 +16,9 @@ async def features(asker: RawClient, to: str) -> set[str]:
     return {found.get("var", "") for found in answer.iter(f"{{{ns.DISCO_INFO}}}feature")}
 
 
-async def test_service_discovery_says_what_the_page_says(node: ParleyServer) -> None:
+async def test_service_discovery_says_what_the_page_says(make_node: MakeNode) -> None:
+    node = make_node(["ann"], extra={"accounts": {"directory": "members"}})
+    await node.start()
     told = protocols.advertised().values()
     domain, account = (set().union(*(pair[place] for pair in told)) for place in (0, 1))
     ann = RawClient(node.endpoint)

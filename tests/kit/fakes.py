@@ -41,10 +41,15 @@ class FakeSession:
         self.room = True
         self.unacknowledged: list[int] = []
         self.ended: str | None = None
+        self.device: str | None = None
+        self.connected = True
         self._visible = visible
 
     def deliver(self, stored: Stored, relation: Relation, late: bool = False) -> None:
         self.delivered.append((stored, relation, late))
+
+    def is_connected(self) -> bool:
+        return self.connected
 
     def has_room(self) -> bool:
         return self.room

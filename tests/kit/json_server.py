@@ -9,15 +9,20 @@ from typing import Any, cast
 
 import aiohttp
 
+from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.invites import InviteEndpoints
+from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
+from config.feature_settings import InviteSettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
@@ -28,11 +33,15 @@ from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
+from homeserver.services.directory import Directory
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
+from homeserver.services.registrations import Registrations
 from homeserver.services.retention import Pages
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
@@ -171,6 +180,7 @@ async def json_server(
     limits: LimitSettings = FREE,
     http: HttpSettings | None = None,
     archive: ArchiveSettings = ArchiveSettings(),  # noqa: B008
+    invites: InviteSettings = InviteSettings(),  # noqa: B008
     first_request: float = FIRST_REQUEST,
 ) -> AsyncIterator[JsonServer]:
     """Start one over the store at ``path``; start it again for a restart."""
@@ -195,7 +205,11 @@ async def json_server(
         buckets = Limits(limits, clock.monotonic)
         gate = Gate(tokens, buckets, settings.request_bytes)
         sender = ClientMessages(database, messaging, clock)
-        auth = Auth(known, tokens, buckets)
+        roles = Roles(known)
+        await roles.start()
+        router.guests = roles.guests
+        invitations = Invites(database, known, roles, clock, invites, PUBLIC_URL)
+        auth = Auth(known, Registrations(known, invitations, contacts), tokens, buckets)
         pages = Pages(archive)
         messages = Messages(known, mailboxes, sender, Reader(served), pages, limits.stanza_bytes)
         services = LiveServices(sessions, delivery, presence, router)
@@ -205,7 +219,16 @@ async def json_server(
             frame_bytes=limits.stanza_bytes,
         )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
-        endpoints: list[object] = [auth, messages, PresenceEndpoints(contacts, sessions, live), Seeds(auth, messages)]
+        endpoints: list[object] = [
+            auth,
+            InviteEndpoints(invitations),
+            DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
+            AdministrationEndpoints(known, roles, invitations),
+            messages,
+            PresenceEndpoints(contacts, sessions, live),
+            Seeds(auth, messages),
+        ]
+        landing = Landing(invitations, known, buckets)
 
         async def ready() -> str | None:
             return None
@@ -214,7 +237,14 @@ async def json_server(
             return b"# EOF\n"
 
         known_places = WellKnown(links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, numbers, ("127.0.0.0/8",))
-        app = build_http(endpoints, [*live.routes(), *known_places.routes()], gate, settings, Hosts(HOSTS), PUBLIC_URL)
+        app = build_http(
+            endpoints,
+            [*landing.routes(), *live.routes(), *known_places.routes()],
+            gate,
+            settings,
+            Hosts(HOSTS),
+            PUBLIC_URL,
+        )
         server = HttpServer(app, first_request, ending=[live.close_all])
         await server.start()
         listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)

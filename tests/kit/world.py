@@ -8,16 +8,25 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.feature_settings import ContactAddressSettings
+from config.feature_settings import ContactAddressSettings, InviteSettings, PubSubSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
 from homeserver.services.contacts import Contacts
+from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.presence import Presence
+from homeserver.services.pubsub.hosts import Hosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
+from homeserver.services.registrations import Registrations
+from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
@@ -30,18 +39,39 @@ from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
-from homeserver.xmpp.feature import collect
+from homeserver.xmpp.feature import Addressee, collect
+from homeserver.xmpp.invites import Invitations, InviteCommands
 from homeserver.xmpp.ping_command import PingCommand
+from homeserver.xmpp.pubsub import PubSubRequests
+from homeserver.xmpp.pubsub_disco import PubSubDisco
+from homeserver.xmpp.pubsub_owner import PubSubOwner
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
+from homeserver.xmpp.search import Search
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
-FEATURES = (
-    Caps, Commands, ContactAddresses, CorePresence, CoreRoster, Disco, LastActivity, Ping, PingCommand, Registration, Time,
+FEATURES: tuple[type, ...] = (
+    Caps,
+    Commands,
+    ContactAddresses,
+    CorePresence,
+    CoreRoster,
+    Disco,
+    Invitations,
+    InviteCommands,
+    LastActivity,
+    Ping,
+    PingCommand,
+    PubSubDisco,
+    PubSubOwner,
+    PubSubRequests,
+    Registration,
+    Search,
+    Time,
     Version,
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -66,9 +96,13 @@ class World:
     router: Router
     contacts: Contacts
     presence: Presence
+    pubsub: PubSub
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
+    roles: Roles
+    invites: Invites
+    registrations: Registrations
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -147,7 +181,11 @@ class World:
 
 @asynccontextmanager
 async def world(
-    path: Path, *, registration: str = "open", limits: ContactSettings | None = None
+    path: Path,
+    *,
+    registration: str = "open",
+    limits: ContactSettings | None = None,
+    pubsub_settings: PubSubSettings | None = None,
 ) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
@@ -157,25 +195,67 @@ async def world(
         await accounts.start()
         outbox = FakeOutbox()
         router = Router(frozenset(DOMAINS), cast(Any, outbox))
+        roles = Roles(accounts)
+        await roles.start()
+        router.guests = roles.guests
         sessions = Sessions(50)
         contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
         accounts.when_revoked(contacts.revoked)
         presence = Presence(contacts, sessions, router, database, clock)
+        hosts = Hosts(database, accounts, contacts, {f"pubsub.{domain}" for domain in DOMAINS})
+        accounts.when_revoked(hosts.revoked)
+        nodes = Nodes(hosts, database, accounts, clock, pubsub_settings or PubSubSettings())
+        publishing = Publishing(hosts, nodes, database, clock)
+        pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
+        invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
+        registrations = Registrations(accounts, invites, contacts)
+        directory = Directory(accounts, buckets, True)
         book = CommandBook(clock)
         shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
-        parts = [accounts, book, buckets, catalogue, shown, contacts, presence, router, software]
+        parts: list[Any] = [
+            accounts,
+            book,
+            buckets,
+            catalogue,
+            contacts,
+            directory,
+            invites,
+            presence,
+            pubsub,
+            registrations,
+            router,
+            shown,
+            software,
+        ]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
+        for domain in DOMAINS:
+            dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
         try:
             yield World(
-                database, clock, accounts, sessions, outbox, router, contacts, presence, catalogue, dispatcher, features
+                database=database,
+                clock=clock,
+                accounts=accounts,
+                sessions=sessions,
+                outbox=outbox,
+                router=router,
+                contacts=contacts,
+                presence=presence,
+                pubsub=pubsub,
+                catalogue=catalogue,
+                dispatcher=dispatcher,
+                features=features,
+                roles=roles,
+                invites=invites,
+                registrations=registrations,
             )
         finally:
+            await hosts.settle()
             await contacts.settle()
             accounts.close()

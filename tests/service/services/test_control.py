@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from config.feature_settings import InviteSettings
 from config.settings import AccountSettings, StorageSettings
 from homeserver.services.accounts import Accounts, Revocation
 from homeserver.services.clock import SystemClock
 from homeserver.services.control import SOCKET_NAME, Control, ask_server, is_serving
+from homeserver.services.invites import Invites
 from homeserver.services.operations import Operations
-from homeserver.storage.database import open_database
+from homeserver.services.roles import Roles
+from homeserver.storage.database import Database, open_database
+
+
+def invites_of(database: Database, accounts: Accounts) -> Invites:
+    return Invites(database, accounts, Roles(accounts), SystemClock(), InviteSettings(), "https://a.example")
 
 
 @pytest.mark.parametrize("folder", ["data", "d" * 120])
@@ -22,7 +29,7 @@ async def test_a_running_server_does_what_the_operator_asks(tmp_path: Path, fold
         await accounts.start()
         ended: list[Revocation] = []
         accounts.when_revoked(ended.append)
-        control = Control(tmp_path, Operations(accounts, None))
+        control = Control(tmp_path, Operations(accounts, invites_of(database, accounts), None))
         assert not await is_serving(tmp_path)
         # What a server that was killed leaves behind.
         (tmp_path / SOCKET_NAME).touch()
@@ -56,7 +63,7 @@ async def test_a_running_server_does_what_the_operator_asks(tmp_path: Path, fold
 async def test_nonsense_does_no_harm(tmp_path: Path, line: bytes) -> None:
     async with open_database(StorageSettings(path=tmp_path / "parley.db"), owner=False) as database:
         accounts = Accounts(database, AccountSettings(), SystemClock(), ("a.example",))
-        control = Control(tmp_path, Operations(accounts, None))
+        control = Control(tmp_path, Operations(accounts, invites_of(database, accounts), None))
         await control.start()
         reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET_NAME)
         writer.write(line)

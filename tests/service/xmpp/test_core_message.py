@@ -4,7 +4,7 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from homeserver.domain.messages import Kind, Message, Treatment
+from homeserver.domain.messages import Alert, Kind, Message, Treatment
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 from homeserver.xmpp.core_message import Reader, start_tag
@@ -126,3 +126,71 @@ def test_the_origin_id_is_read() -> None:
         f"<message to='bob@beta.example' type='chat'><body>x</body><origin-id xmlns='{ns.STANZA_ID}' id='o1'/></message>"
     )
     assert message.origin_id == "o1"
+
+
+OMEMO_KEYS = f"<encrypted xmlns='{ns.OMEMO}'><header sid='1'><keys jid='bob@beta.example'/></header></encrypted>"
+LEGACY_KEYS = f"<encrypted xmlns='{ns.OMEMO_LEGACY}'><header sid='1'><key rid='2'>AA==</key></header></encrypted>"
+LEGACY_TEXT = f"<encrypted xmlns='{ns.OMEMO_LEGACY}'><header sid='1'><key rid='2'>AA==</key></header><payload>AA==</payload></encrypted>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        OMEMO_KEYS,
+        LEGACY_KEYS,
+        LEGACY_TEXT,
+        f"<encrypted xmlns='{ns.OMEMO}'/><store xmlns='{ns.HINTS}'/>",
+        f"<encryption xmlns='{ns.ENCRYPTION}' namespace='urn:example:new'/><sealed xmlns='urn:example:new'/>",
+        f"<openpgp xmlns='{ns.OPENPGP}'>AA==</openpgp>",
+        f"<x xmlns='{ns.OPENPGP_LEGACY}'>AA==</x>",
+    ],
+)
+@pytest.mark.parametrize("kind", ["chat", "normal"])
+def test_what_is_encrypted_is_content_without_a_body(content: str, kind: str) -> None:
+    message = read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>")
+    assert message.treatment == ALL
+    assert message.alert == Alert.CONTENT
+
+
+CALL = f"xmlns='{ns.JINGLE_MESSAGE}' id='c1'"
+
+
+@pytest.mark.parametrize("name", ["propose", "ringing", "proceed", "accept", "reject", "retract", "finish"])
+@pytest.mark.parametrize("kind", ["chat", "normal"])
+@pytest.mark.parametrize("hint", ["", f"<store xmlns='{ns.HINTS}'/>"])
+def test_the_signalling_of_a_call_is_stored_and_copied_and_only_the_call_itself_wakes(
+    name: str, kind: str, hint: str
+) -> None:
+    message = read(f"<message to='bob@beta.example' type='{kind}'><{name} {CALL}/>{hint}</message>")
+    assert message.treatment == ALL
+    assert message.alert == (Alert.CALL if name == "propose" else Alert.NONE)
+
+
+INVITATION = f"<x xmlns='{ns.MUC_USER}'><invite to='bob@beta.example'/></x>"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        ("<body>x</body>", "chat", Alert.CONTENT),
+        ("<body>x</body>", "normal", Alert.CONTENT),
+        ("<body>x</body>", "groupchat", Alert.CONTENT),
+        ("<body>x</body>", "headline", Alert.NONE),
+        ("<body>x</body><error type='cancel'/>", "error", Alert.NONE),
+        ("<subject>x</subject>", "groupchat", Alert.NONE),
+        (f"<composing xmlns='{ns.CHAT_STATES}'/>", "chat", Alert.NONE),
+        (f"<active xmlns='{ns.CHAT_STATES}'/><body>x</body>", "chat", Alert.CONTENT),
+        (f"<received xmlns='{ns.RECEIPTS}' id='1'/>", "chat", Alert.NONE),
+        (f"<displayed xmlns='{ns.CHAT_MARKERS}' id='1'/>", "chat", Alert.NONE),
+        (f"<body>x</body><markable xmlns='{ns.CHAT_MARKERS}'/>", "chat", Alert.CONTENT),
+        (f"<retract xmlns='{ns.RETRACTION}' id='1'/><body>taken back</body>", "chat", Alert.NONE),
+        (f"<reactions xmlns='{ns.REACTIONS}' id='1'/><body>+1</body>", "chat", Alert.NONE),
+        (INVITATION, "normal", Alert.CONTENT),
+        (f"<x xmlns='{ns.MUC_USER}'><decline/></x>", "normal", Alert.NONE),
+        (f"<x xmlns='{ns.CONFERENCE}' jid='room@groups.beta.example'/>", "normal", Alert.CONTENT),
+        (f"<store xmlns='{ns.HINTS}'/>", "chat", Alert.NONE),
+        ("<x xmlns='urn:example:event'/>", "chat", Alert.NONE),
+    ],
+)
+def test_only_content_wakes_a_device(content: str, kind: str, expected: Alert) -> None:
+    assert read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>").alert == expected

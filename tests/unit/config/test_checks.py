@@ -112,3 +112,23 @@ def test_pinned_keys_are_named_and_whole() -> None:
 def test_a_domain_must_not_be_a_sub_domain_of_ours() -> None:
     (problem,) = problems("domains = ['example.org', 'groups.example.org']\n" + CERTIFICATE)
     assert "groups.example.org twice" in problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ("type='turn'\nhost='turn.example.org'", "external_service[1].secret: found nothing"),
+        ("type='turns'\nhost='turn.example.org'\nsecret=''", "external_service[1].secret: found nothing"),
+        ("type='stun'\nhost='turn example'", "external_service[1].host: found"),
+        ("type='stun'\nhost='a/b?c'", "external_service[1].host: found"),
+    ],
+)
+def test_an_external_service_has_a_host_and_turn_a_secret(keys: str, fault: str) -> None:
+    (problem,) = problems(HEAD + CERTIFICATE + f"[[external_service]]\n{keys}\n")
+    assert fault in problem
+
+
+def test_external_services_that_are_right() -> None:
+    stun = "[[external_service]]\ntype='stun'\nhost='2001:db8::1'\n"
+    turn = "[[external_service]]\ntype='turn'\nhost='turn.example.org'\nsecret='s'\ntransport='tcp'\n"
+    assert problems(HEAD + CERTIFICATE + stun + turn) == []

@@ -182,6 +182,21 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.peers"},
     )
     op.create_table(
+        "pubsub_node",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("host", sa.Text(), nullable=False, comment="bare JID of an account, or domain of the service"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("creator", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False, comment="JSON of domain/pubsub.py: NodeConfig"),
+        sa.Column("expire", sa.BigInteger(), nullable=True, comment="seconds that items live, or null"),
+        sa.Column("held", sa.Integer(), nullable=False, comment="number of items"),
+        sa.Column("bytes", sa.BigInteger(), nullable=False, comment="of their payloads"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("host", "name", name="pubsub_node_name"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
         "secret",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -270,20 +285,34 @@ def upgrade() -> None:
 
     op.create_table(
         "invite",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
-        sa.Column("account", sa.Integer(), nullable=False, comment="who invites"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="domain/invites.py"),
+        sa.Column("account", sa.Integer(), nullable=True, comment="who invites; null is the operator"),
+        sa.Column("subject", sa.Integer(), nullable=True, comment="whose password it sets, or null"),
         sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False, comment="localpart that is kept for the holder, or empty"),
+        sa.Column("role", sa.Text(), nullable=False, comment="of the new account"),
         sa.Column("uses", sa.Integer(), nullable=False, comment="how often it may still be used"),
+        sa.Column("created", sa.Float(), nullable=False),
         sa.Column("expires", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account"],
             ["account.id"],
         ),
-        sa.PrimaryKeyConstraint("hash"),
-        info={"owner": "homeserver.storage.accounts"},
+        sa.ForeignKeyConstraint(
+            ["subject"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("hash"),
+        info={"owner": "homeserver.storage.invites"},
     )
     with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.create_index("invite_username", ["username", "domain"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invite_account"), ["account"], unique=False)
         batch_op.create_index(batch_op.f("ix_invite_expires"), ["expires"], unique=False)
+        batch_op.create_index(batch_op.f("ix_invite_subject"), ["subject"], unique=False)
 
     op.create_table(
         "last_activity",
@@ -297,6 +326,67 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account"),
         info={"owner": "homeserver.storage.activity"},
     )
+    op.create_table(
+        "pubsub_affiliation",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
+        sa.Column("affiliation", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "jid"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
+        "pubsub_item",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds, growing within the node"),
+        sa.Column("publisher", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "id"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    with op.batch_alter_table("pubsub_item", schema=None) as batch_op:
+        batch_op.create_index("pubsub_item_at", ["node", "at"], unique=False)
+
+    op.create_table(
+        "pubsub_subscription",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="bare or full"),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node"],
+            ["pubsub_node.id"],
+        ),
+        sa.PrimaryKeyConstraint("node", "jid"),
+        info={"owner": "homeserver.storage.pubsub"},
+    )
+    op.create_table(
+        "push",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("service", sa.Text(), nullable=False, comment="JID of the app server"),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False, comment="JSON: fields of the publish options"),
+        sa.Column("device", sa.Text(), nullable=True, comment="of the JSON API; the registration ends with it"),
+        sa.Column("client", sa.Text(), nullable=True, comment="id of the user agent of an XMPP client; the same"),
+        sa.Column("enabled", sa.Float(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False, comment="notifications in a row that were not taken"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "service", "node"),
+        info={"owner": "homeserver.storage.push"},
+    )
+    with op.batch_alter_table("push", schema=None) as batch_op:
+        batch_op.create_index("push_device", ["device"], unique=False)
+
     op.create_table(
         "roster_version",
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
@@ -337,9 +427,22 @@ def downgrade() -> None:
 
     op.drop_table("refresh_token")
     op.drop_table("roster_version")
+    with op.batch_alter_table("push", schema=None) as batch_op:
+        batch_op.drop_index("push_device")
+
+    op.drop_table("push")
+    op.drop_table("pubsub_subscription")
+    with op.batch_alter_table("pubsub_item", schema=None) as batch_op:
+        batch_op.drop_index("pubsub_item_at")
+
+    op.drop_table("pubsub_item")
+    op.drop_table("pubsub_affiliation")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_invite_subject"))
         batch_op.drop_index(batch_op.f("ix_invite_expires"))
+        batch_op.drop_index(batch_op.f("ix_invite_account"))
+        batch_op.drop_index("invite_username")
 
     op.drop_table("invite")
     with op.batch_alter_table("device", schema=None) as batch_op:
@@ -354,6 +457,7 @@ def downgrade() -> None:
 
     op.drop_table("stream")
     op.drop_table("secret")
+    op.drop_table("pubsub_node")
     op.drop_table("peer_state")
     op.drop_table("peer_key")
     op.drop_table("peer_document")
