@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
+from homeserver.app.notifying import build_audience, notify
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.services.accounts import Accounts, Ending, Revocation
@@ -21,6 +22,7 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.probes import Probes
 from homeserver.services.pubsub.hosts import Hosts
 from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
@@ -56,6 +58,7 @@ class Rules(NamedTuple):
     messaging: Messaging
     contacts: Contacts
     presence: Presence
+    probes: Probes
     pubsub: PubSub
     streams: Streams
     pages: Pages
@@ -107,19 +110,13 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     await attend(app_servers, accounts, tokens, stack)
     push_notifications = PushNotifications(app_servers, sessions, mailboxes, contacts, enquiries, settings.push)
     watch(push_notifications, messaging, delivery, stack)
+    pubsub = build_pubsub(settings, database, accounts, contacts, clock, stack)
+    audience = await build_audience(presence, contacts, router, enquiries, database, clock, stack)
+    notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
     metrics = Metrics()
-    metrics.read_from("sessions", lambda: len(sessions))
-    metrics.read_from("logins", lambda: limits.logins.counts)
-    metrics.read_from("limited", lambda: limits.limited.counts)
-    metrics.read_from("outbox_waiting", outbox.waiting_by_state)
-    metrics.read_from("push", lambda: push_notifications.outcomes.counts)
-    commit = database.commit
-    metrics.read_from("messages_stored", lambda: commit.stored)
-    metrics.read_from("commit_seconds", lambda: commit.seconds)
-    metrics.read_from("commit_rows", lambda: commit.rows)
-    metrics.read_from("commits_failed", lambda: commit.failures)
+    measure(metrics, database, sessions, limits, outbox, push_notifications)
     return Rules(
         clock=clock,
         metrics=metrics,
@@ -136,7 +133,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         messaging=messaging,
         contacts=contacts,
         presence=presence,
-        pubsub=build_pubsub(settings, database, accounts, contacts, clock, stack),
+        pubsub=pubsub,
+        probes=Probes(presence, contacts, sessions, router),
         streams=streams,
         pages=Pages(settings.archive),
         retention=Retention(mailboxes, clock, settings.archive),
@@ -148,6 +146,27 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
     )
+
+
+def measure(
+    metrics: Metrics,
+    database: Database,
+    sessions: Sessions,
+    limits: Limits,
+    outbox: Outbox,
+    push_notifications: PushNotifications,
+) -> None:
+    """Where the numbers are read."""
+    metrics.read_from("sessions", lambda: len(sessions))
+    metrics.read_from("logins", lambda: limits.logins.counts)
+    metrics.read_from("limited", lambda: limits.limited.counts)
+    metrics.read_from("outbox_waiting", outbox.waiting_by_state)
+    metrics.read_from("push", lambda: push_notifications.outcomes.counts)
+    commit = database.commit
+    metrics.read_from("messages_stored", lambda: commit.stored)
+    metrics.read_from("commit_seconds", lambda: commit.seconds)
+    metrics.read_from("commit_rows", lambda: commit.rows)
+    metrics.read_from("commits_failed", lambda: commit.failures)
 
 
 async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:

@@ -85,6 +85,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.accounts,
             rules.contacts,
             rules.presence,
+            rules.probes,
             rules.mailboxes,
             rules.router,
             rules.limits,

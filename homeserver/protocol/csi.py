@@ -35,6 +35,7 @@ _CALLS: Final = "{" + ns.JINGLE_MESSAGE + "}"
 _CHAT_STATES: Final = "{" + ns.CHAT_STATES + "}"
 _MUC_USER: Final = f"{{{ns.MUC_USER}}}x"
 _STATUS: Final = f"{{{ns.MUC_USER}}}status"
+_EVENT: Final = f"{{{ns.PUBSUB_EVENT}}}event"
 _SENT: Final = f"{{{ns.CARBONS}}}sent"
 
 
@@ -68,7 +69,7 @@ def classify(stanza: Element) -> Class:
 
     Presence waits and is replaced per full JID, except requests and answers of subscription, errors, and what a group
     says of the client itself (XEP-0045 status codes). IQs never wait. A message wakes if it has content or concerns a
-    call; a lone chat state is dropped; receipts, markers and notifications wait. A carbon is judged by what it holds,
+    call; a lone chat state is dropped; receipts and markers wait. So do notifications, each for the newest of its item. A carbon is judged by what it holds,
     but a copy of what the account sent itself waits.
     """
     tag = stanza.tag
@@ -89,6 +90,7 @@ def _message(stanza: Element) -> Class:
     if stanza.get("type") == "error":
         return _FLUSH
     states = 0
+    event: Element | None = None
     for part in stanza:
         tag = part.tag
         if tag in _CONTENT or tag.startswith(_CALLS):
@@ -99,7 +101,22 @@ def _message(stanza: Element) -> Class:
             return _HOLD if found is _FLUSH and tag == _SENT else found
         if tag.startswith(_CHAT_STATES):
             states += 1
+        elif tag == _EVENT:
+            event = part
+    if event is not None:
+        return _event(stanza.get("from", ""), event)
     return _DROP if states and not _has_more(stanza) else _HOLD
+
+
+def _event(sender: str, event: Element) -> Class:
+    """A notification of one item takes the place of an earlier one of the same item (XEP-0060 s7.1.2, s7.2.2).
+
+    What is encrypted afterwards may need it, but wakes, and takes it along.
+    """
+    if len(event) != 1 or len(event[0]) != 1:
+        return _HOLD
+    items, item = event[0], event[0][0]
+    return Class(Urgency.REPLACE, f"{sender} {items.get('node', '')} {item.get('id', '')}")
 
 
 def _has_more(stanza: Element) -> bool:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from homeserver.domain.errors import BadRequest, ResourceConstraint
-from homeserver.domain.subscriptions import SUBSCRIBE, UNSUBSCRIBED
-from homeserver.protocol import namespaces as ns
+from homeserver.domain.subscriptions import SUBSCRIBE
 from homeserver.protocol.presence import Broadcast, presence, priority_of, status_of
 from homeserver.protocol.stanza import PRESENCE, Stanza
-from homeserver.protocol.xml import Element, element
+from homeserver.protocol.xml import Element
 from homeserver.storage import activity
 
 if TYPE_CHECKING:
@@ -63,7 +61,8 @@ class Presence:
     ``on_initial`` is called with a session that from now on takes messages: it became available with a priority of 0
     or more, or raised it from below 0. ``on_shown`` is called with a session whose presence was broadcast, and whether
     it was the first; ``on_gone`` with one that became unavailable. ``on_contact`` is called with a local account and the
-    available or unavailable presence that somebody elsewhere showed it. ``decorate`` may give the element of a
+    available or unavailable presence that somebody elsewhere showed it; ``on_unreachable`` with a domain whose contacts
+    were shown unavailable because it is out of reach. ``decorate`` may give the element of a
     presence that goes out another content; what it needs it has loaded in ``prepare``, which a session's first presence
     waits for.
     """
@@ -82,6 +81,7 @@ class Presence:
         self.on_shown: list[Callable[[Session, bool], None]] = []
         self.on_gone: list[Callable[[Session], None]] = []
         self.on_contact: list[Callable[[Account, Stanza], None]] = []
+        self.on_unreachable: list[Callable[[str], None]] = []
         self.prepare: Callable[[Account], Awaitable[None] | None] = lambda _account: None
         self.decorate: Callable[[Session, Element], Element] = lambda _session, element: element
         contacts.on_granted.append(self._granted)
@@ -188,31 +188,22 @@ class Presence:
             return
         found = [session for session in self._sessions.of(to.bare) if session.presence is not None]
         if len(found) > 1:
-            stanza = _addressed(stanza, to)
+            stanza = addressed(stanza, to)
         for session in found:
             if parting:
                 self._forget(session, stanza.sender)
             session.send(stanza)
-
-    def probe(self, account: Account | None, stanza: Stanza) -> Awaitable[None] | None:
-        """Somebody asks for a local account's presence (RFC 6121 s4.3.2, s4.6.6).
-
-        Who may not see it is answered the same whether the account exists or not.
-        """
-        if account is None:
-            self._refuse_probe(stanza)
-            return None
-        roster = self._contacts.held(account.jid.bare)
-        if roster is None or not self.is_online(account):
-            return self._answer_later(account, stanza)
-        self._answer_probe(account, roster, stanza)
-        return None
 
     # --- asked by others --------------------------------------------------------------------------------------------
 
     def is_online(self, account: Account) -> bool:
         """Whether the account has an available session."""
         return any(session.presence is not None for session in self._sessions.of(account.jid.bare))
+
+    def is_shown(self, session: Session, asker: JID) -> bool:
+        """Whether the session sent presence to ``asker`` by name."""
+        live = self._live.get(session)
+        return live is not None and asker in live.directed
 
     def is_visible(self, jid: JID, asker: JID) -> bool:
         """Whether ``asker`` may know of the session with that full JID: the account itself, a subscriber, or someone
@@ -241,6 +232,8 @@ class Presence:
 
     def peer_unreachable(self, domain: str) -> None:
         """Another server is out of reach: its contacts are shown unavailable, directed presence to it is void."""
+        for listener in self.on_unreachable:
+            listener(domain)
         for session, live in tuple(self._live.items()):
             gone = [jid for jid in live.directed if jid.domain == domain]
             live.directed.difference_update(gone)
@@ -296,7 +289,7 @@ class Presence:
         account = session.account.jid
         for other in tuple(self._sessions.of(account.bare)):
             if other.presence is not None and other is not session:
-                session.send(_addressed(other.presence, account))
+                session.send(addressed(other.presence, account))
         for jid in roster.subscriptions:
             if not self._router.is_local(jid.domain):
                 self._router.route(presence("probe", account, jid))
@@ -305,7 +298,7 @@ class Presence:
             if theirs is not None and theirs.shares_with(account.bare):
                 for other in tuple(self._sessions.of(jid.bare)):
                     if other.presence is not None:
-                        session.send(_addressed(other.presence, account))
+                        session.send(addressed(other.presence, account))
         if account.bare not in self._asked_again:
             # RFC 6121 s3.1.2: a request may have been lost when this server stopped between storing and sending it.
             asking = [item.jid for item in roster.listed() if item.state.is_asking]
@@ -330,7 +323,7 @@ class Presence:
     def _granted(self, account: Account, jid: JID) -> None:
         for session in tuple(self._sessions.of(account.jid.bare)):
             if session.presence is not None:
-                self._router.route(_addressed(session.presence, jid))
+                self._router.route(addressed(session.presence, jid))
 
     def _revoked(self, account: Account, jid: JID) -> None:
         for session in tuple(self._sessions.of(account.jid.bare)):
@@ -345,53 +338,8 @@ class Presence:
         if live is not None:
             live.directed.discard(gone)
 
-    # --- probes -----------------------------------------------------------------------------------------------------
 
-    def _refuse_probe(self, stanza: Stanza) -> None:
-        if stanza.to is not None:
-            self._router.route(presence(UNSUBSCRIBED, stanza.to.to_bare(), stanza.sender.to_bare(), stanza.id))
-
-    def _may_see(self, account: Account, roster: Roster, asker: JID) -> bool:
-        return asker.bare == account.jid.bare or roster.shares_with(asker.bare)
-
-    def _answer_probe(self, account: Account, roster: Roster, stanza: Stanza) -> None:
-        """Answer for an account that is online."""
-        asker, to = stanza.sender, stanza.to
-        assert to is not None
-        sessions = [session for session in self._sessions.of(account.jid.bare) if to.is_bare or session.jid == to]
-        if not self._may_see(account, roster, asker):
-            shown = [session for session in sessions if self._shows_itself(session, asker)]
-            for session in shown:
-                self._router.route(presence("", session.jid, asker))
-            if not shown:
-                self._refuse_probe(stanza)
-        elif to.resource:
-            kind = "" if any(session.presence is not None for session in sessions) else UNAVAILABLE
-            self._router.route(presence(kind, to, asker, stanza.id if kind else None))
-        else:
-            for session in sessions:
-                if session.presence is not None:
-                    self._router.route(_addressed(session.presence, asker))
-
-    async def _answer_later(self, account: Account, stanza: Stanza) -> None:
-        roster = await self._contacts.roster(account)
-        to = stanza.to
-        if self.is_online(account) or not self._may_see(account, roster, stanza.sender) or (to and to.resource):
-            self._answer_probe(account, roster, stanza)
-            return
-        seen = await self.last_seen(account)
-        since = [] if seen is None else [element(ns.DELAY, "delay", {"stamp": _stamp(seen.at)})]
-        self._router.route(presence(UNAVAILABLE, account.jid, stanza.sender, stanza.id, *since))
-
-    def _shows_itself(self, session: Session, asker: JID) -> bool:
-        live = self._live.get(session)
-        return live is not None and asker in live.directed
-
-
-def _addressed(shown: Stanza, to: JID) -> Stanza:
+def addressed(shown: Stanza, to: JID) -> Stanza:
+    """A session's presence for one recipient."""
     broadcast = shown if isinstance(shown, Broadcast) else Broadcast(shown.element, shown.sender)
     return broadcast.to_recipient(to)
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

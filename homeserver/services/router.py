@@ -16,6 +16,7 @@ from homeserver.services.outbox import Outbox
 
 DURABLE_PRESENCE: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 """Presence that changes what is stored on the other side; it must arrive."""
+_ALWAYS: Final = frozenset(("error", "unavailable", "unsubscribe", "unsubscribed"))
 
 
 class Attached(Protocol):
@@ -46,7 +47,9 @@ class Router:
 
     ``federates`` is whether other domains are reached at all; what is for them is refused or dropped otherwise.
     ``on_local`` is set once by the composition root to the function that takes stanzas for local addresses; so is
-    ``guests``, the bare addresses of accounts that exchange nothing with other domains.
+    ``guests``, the bare addresses of accounts that exchange nothing with other domains. ``hides`` tells
+    whether an account keeps everything of its own from an address (XEP-0191 s3.3); only that it is unavailable, that a
+    subscription ended, and errors are passed on then.
     """
 
     def __init__(self, domains: frozenset[str], outbox: Outbox, federates: bool = True) -> None:
@@ -54,6 +57,7 @@ class Router:
         self._outbox = outbox
         self.federates = federates
         self.on_local: Callable[[Stanza], None] | None = None
+        self.hides: Callable[[JID, JID], bool] = lambda _sender, _to: False
         self.attached: dict[str, Attached] = {}
         self.guests: Set[str] = frozenset()
 
@@ -97,7 +101,7 @@ class Router:
     def route(self, stanza: Stanza) -> None:
         """Pass a stanza on to its recipient. Never raises for one that is absent; does nothing without ``to``."""
         to = stanza.to
-        if to is None:
+        if to is None or (stanza.type not in _ALWAYS and self.hides(stanza.sender, to)):
             return
         if to.domain in self._domains:
             if self.on_local is not None:
@@ -109,6 +113,16 @@ class Router:
                 self._unanswered(stanza, "not-allowed")
         elif self.is_served(stanza.sender.domain):
             self.send_away(stanza, to)
+
+    def pass_on(self, stanza: Stanza) -> None:
+        """`route` for a message that is worth nothing later: for another server it takes the passing lane."""
+        to = stanza.to
+        if to is None or self.is_served(to.domain):
+            self.route(stanza)
+            return
+        is_ours = self.federates and self.is_served(stanza.sender.domain)
+        if is_ours and not self.bars(stanza.sender, to) and not self.hides(stanza.sender, to):
+            self._outbox.pass_on(self.origin(stanza.sender.domain), to.domain, stanza.encode())
 
     def send_away(self, stanza: Stanza, to: JID) -> None:
         """Pass a stanza on to the server of ``to``, also one that answers in the name of a guest."""

@@ -287,6 +287,18 @@ commit_mark = Table(
     Column("batch", BigInteger, nullable=False, comment="its last commit without messages"),
     info={"owner": "homeserver.storage.group_commit"},
 )
+# --- entity capabilities --------------------------------------------------------------------------------------------
+
+entity_caps = Table(
+    "entity_caps",
+    metadata,
+    Column("algorithm", Text, primary_key=True),
+    Column("ver", Text, primary_key=True, comment="the hash, which proves the rest"),
+    Column("nodes", Text, nullable=False, comment="JSON array: wanted notifications"),
+    Column("learnt", Float, nullable=False, index=True),
+    info={"owner": "homeserver.storage.entity_caps"},
+)
+
 # --- contacts -------------------------------------------------------------------------------------------------------
 
 contact = Table(

@@ -9,6 +9,7 @@ from homeserver.protocol.presence import readdressed
 from homeserver.protocol.stanza import Stanza
 from homeserver.services.contacts import Contacts
 from homeserver.services.presence import UNAVAILABLE, Presence
+from homeserver.services.probes import Probes
 from homeserver.services.router import Router
 from homeserver.xmpp.feature import feature, on_presence
 
@@ -19,6 +20,7 @@ class CorePresence:
 
     contacts: Contacts
     presence: Presence
+    probes: Probes
     router: Router
 
     # --- from a local session ---------------------------------------------------------------------------------------
@@ -63,4 +65,4 @@ class CorePresence:
     def probed(self, account: Account | None, stanza: Stanza) -> Awaitable[None] | None:
         """Somebody asks whether the account is there (s4.3.2); ``account`` is None where there is none."""
         exists = account is not None and account.state is not AccountState.DELETED
-        return self.presence.probe(account if exists else None, stanza)
+        return self.probes.answer(account if exists else None, stanza)

@@ -2,6 +2,7 @@
 
 from homeserver.domain.errors import BadRequest, NotFound, ServiceUnavailable
 from homeserver.protocol import namespaces as ns
+from homeserver.protocol.caps import verification_string
 from homeserver.protocol.xml import Element, element
 from homeserver.services.presence import Presence
 from homeserver.xmpp import caps
@@ -27,7 +28,7 @@ class Disco:
         if request.addressee is not Addressee.DOMAIN:
             return await self._of_node(request, node, self.catalogue.info_nodes) or self.catalogue.account_info()
         found = self.catalogue.domain_info(_domain(request))
-        if node and node == f"{caps.NODE}#{caps.verification_string(found)}":
+        if node and node == f"{caps.NODE}#{verification_string(found)}":
             found.set("node", node)
             return found
         return await self._of_node(request, node, self.catalogue.info_nodes) or found

@@ -66,7 +66,7 @@ async def from_afar(server: World, sender: str, kind: str, content: str, to: str
     """Someone of another server asks."""
     server.outbox.passing.clear()
     await server.remote(sender, request(kind, content, to, owner))
-    [(_, answer)] = server.outbox.passing
+    [answer] = [found for _, found in server.outbox.passing if found.tag.endswith("}iq")]
     return answer
 
 

@@ -14,12 +14,16 @@ from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.audience import Audience
 from homeserver.services.contacts import Contacts
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
+from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.notifications import Notifications
 from homeserver.services.presence import Presence
+from homeserver.services.probes import Probes
 from homeserver.services.pubsub.hosts import Hosts
 from homeserver.services.pubsub.nodes import Nodes
 from homeserver.services.pubsub.publishing import Publishing
@@ -100,6 +104,9 @@ class World:
     catalogue: Catalogue
     dispatcher: Dispatcher
     features: list[Any]
+    caps: EntityCaps
+    audience: Audience
+    notifications: Notifications
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -210,6 +217,7 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
+        probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
         directory = Directory(accounts, buckets, True)
@@ -224,6 +232,7 @@ async def world(
             directory,
             invites,
             presence,
+            probes,
             pubsub,
             registrations,
             router,
@@ -234,9 +243,14 @@ async def world(
         book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), Enquiries(router))
+        enquiries = Enquiries(router)
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), enquiries)
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
+        caps = EntityCaps(enquiries, database, clock)
+        await caps.load()
+        audience = Audience(presence, contacts, router, caps)
+        notifications = Notifications(pubsub, audience, contacts, accounts, sessions, router)
         try:
             yield World(
                 database=database,
@@ -254,8 +268,14 @@ async def world(
                 roles=roles,
                 invites=invites,
                 registrations=registrations,
+                caps=caps,
+                audience=audience,
+                notifications=notifications,
             )
         finally:
+            await caps.close()
+            await audience.settle()
+            await notifications.settle()
             await hosts.settle()
             await contacts.settle()
             accounts.close()

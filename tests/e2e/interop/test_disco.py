@@ -9,8 +9,8 @@ from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
 from homeserver.protocol import namespaces as ns
+from homeserver.protocol.caps import verification_string
 from homeserver.protocol.xml import Element
-from homeserver.xmpp.caps import verification_string
 from tests.e2e.conftest import MakeNode
 from tests.kit.client_stream import RawClient
 from tests.kit.node import HOST, ParleyServer

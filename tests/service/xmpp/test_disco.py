@@ -3,8 +3,9 @@
 from xml.etree.ElementTree import Element
 
 from homeserver.protocol import namespaces as ns
+from homeserver.protocol.caps import verification_string
 from homeserver.protocol.xml import element
-from homeserver.xmpp.caps import Caps, verification_string
+from homeserver.xmpp.caps import Caps
 from homeserver.xmpp.catalogue import Identity
 from tests.kit.fakes import FakeSession, wire
 from tests.kit.world import World

@@ -69,3 +69,29 @@ def test_queue_is_bounded() -> None:
     assert queue.add(hold, SentItem(None, b"x"))
     queue.take()
     assert queue.add(hold, SentItem(None, b"x" * 11))
+
+
+def event(inner: str, more: str = "") -> str:
+    return f"<message from='a@b'><event xmlns='http://jabber.org/protocol/pubsub#event'>{inner}</event>{more}</message>"
+
+
+def test_of_notifications_the_newest_of_each_item_is_kept() -> None:
+    mood, other = "<items node='mood'><item id='now'><m/></item></items>", "<items node='marks'><item id='1'/></items>"
+    first = urgency(event(mood))
+    assert first.urgency is Urgency.REPLACE
+    assert urgency(event("<items node='mood'><retract id='now'/></items>")) == first
+    keys = {urgency(event(found)).key for found in (mood, other, other.replace("'1'", "'2'"))}
+    keys.add(urgency(event(mood).replace("a@b", "c@b")).key)
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["", "<purge node='mood'/>", "<delete node='mood'/>", "<items node='mood'><item id='1'/><item id='2'/></items>"],
+)
+def test_other_notifications_wait_in_their_order(inner: str) -> None:
+    assert urgency(event(inner)) == Class(Urgency.HOLD)
+
+
+def test_a_notification_with_text_wakes() -> None:
+    assert urgency(event("<items node='n'><item id='1'/></items>", "<body>x</body>")).urgency is Urgency.FLUSH

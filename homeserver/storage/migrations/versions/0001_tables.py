@@ -74,6 +74,18 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.outbox"},
     )
     op.create_table(
+        "entity_caps",
+        sa.Column("algorithm", sa.Text(), nullable=False),
+        sa.Column("ver", sa.Text(), nullable=False, comment="the hash, which proves the rest"),
+        sa.Column("nodes", sa.Text(), nullable=False, comment="JSON array: wanted notifications"),
+        sa.Column("learnt", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("algorithm", "ver"),
+        info={"owner": "homeserver.storage.entity_caps"},
+    )
+    with op.batch_alter_table("entity_caps", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_entity_caps_learnt"), ["learnt"], unique=False)
+
+    op.create_table(
         "entry",
         sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False, comment="local account"),
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False, comment="of the log"),
@@ -470,6 +482,10 @@ def downgrade() -> None:
         batch_op.drop_index("entry_peer")
 
     op.drop_table("entry")
+    with op.batch_alter_table("entity_caps", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_entity_caps_learnt"))
+
+    op.drop_table("entity_caps")
     op.drop_table("destination")
     op.drop_table("commit_mark")
     with op.batch_alter_table("client_message", schema=None) as batch_op:
