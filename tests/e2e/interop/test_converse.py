@@ -41,7 +41,7 @@ await converse.initialize({
   [told.get("kind") === "bosh" ? "bosh_service_url" : "websocket_url"]: told.get("url"),
   discover_connection_methods: false, view_mode: "fullscreen", assets_path: "/dist/", whitelisted_plugins: ["probe"],
   enable_smacks: true, loglevel: "warn", i18n: "en", play_sounds: false, auto_reconnect: true,
-  show_desktop_notifications: false, omemo_default: false, persistent_store: "sessionStorage", clear_cache_on_logout: true,
+  show_desktop_notifications: false, omemo_default: false, persistent_store: "sessionStorage", clear_cache_on_logout: false,
 });
 </script>"""
 
@@ -71,7 +71,9 @@ async def site(program: Path) -> AsyncIterator[str]:
         return web.Response(text=PAGE, content_type="text/html")
 
     app.router.add_get("/", page)
-    app.router.add_static("/dist", program.parent / "node_modules" / "converse.js" / "dist")
+    dist = program.parent / "node_modules" / "converse.js" / "dist"
+    app.router.add_static("/dist", dist)
+    app.router.add_static("/", dist)  # where its OMEMO library looks for its WebAssembly
     runner = web.AppRunner(app)
     await runner.setup()
     listener = web.TCPSite(runner, HOST, 0)
