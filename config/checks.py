@@ -51,6 +51,7 @@ def faults_of(settings: Settings) -> Iterator[Fault]:
         yield Fault(("storage", "url"), "a value that is not shown", 'a URL that begins with "postgresql://"')
     yield from _url(("federation", "url"), settings.federation.url)
     yield from _url(("http", "public_url"), settings.http.public_url)
+    yield from _url(("upload", "public_url"), settings.upload.public_url)
     for position, peer in enumerate(settings.federation.peer):
         yield from _peer(("federation", "peer", position), peer, settings.domains)
     for position, service in enumerate(settings.external_service):
@@ -59,6 +60,10 @@ def faults_of(settings: Settings) -> Iterator[Fault]:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
             yield Fault(("http", "cors_origins"), show_found(origin), 'origins such as "https://app.example.org"')
+    for address in settings.privacy.report_to:
+        local, at, domain = address.partition("@")
+        if not (local and at and domain) or set("@/ ") & set(domain):
+            yield Fault(("privacy", "report_to"), show_found(address), 'addresses such as "admin@example.org"')
     for network in settings.metrics.allow:
         try:
             ipaddress.ip_network(network)

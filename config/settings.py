@@ -18,6 +18,7 @@ from config.feature_settings import (
     ContactAddressSettings,
     ExternalServiceSettings,
     InviteSettings,
+    PrivacySettings,
     PubSubSettings,
     PushSettings,
     UploadSettings,
@@ -140,6 +141,21 @@ class LimitSettings:
         "Stanzas from one other server; above it requests are put off.",
         reloadable=True,
     )
+    presence_per_account: Rate = setting(
+        parse_rate("300 per minute"), "Changes of presence that one account tells its contacts.", reloadable=True
+    )
+    subscriptions_per_account: Rate = setting(
+        parse_rate("300 per hour"), "Contact requests to one account; others are dropped.", reloadable=True
+    )
+    subscriptions_per_sender: Rate = setting(
+        parse_rate("500 per hour"), "Contact requests from one account or one remote address.", reloadable=True
+    )
+    subscriptions_per_peer: Rate = setting(
+        parse_rate("3000 per hour"), "Contact requests from one other server; others are dropped.", reloadable=True
+    )
+    reports_per_account: Rate = setting(
+        parse_rate("30 per hour"), "Reports of abuse from one account.", reloadable=True
+    )
     unauthenticated_per_address: int = setting(
         100, "Connections of one address that have not logged in.", at_least=1, reloadable=True
     )
@@ -179,6 +195,9 @@ class ArchiveSettings:
         50, "Messages on a page when the client does not say.", at_least=1, at_most=100, reloadable=True
     )
     page_max: int = setting(100, "Most messages on a page.", at_least=1, at_most=1000, reloadable=True)
+    waiting: int = setting(
+        50_000, "Messages that may wait for an account that reads nothing; more are refused.", at_least=1
+    )
     retention: Duration = setting(0.0, "Messages older than this are deleted; 0 keeps them for ever.", reloadable=True)
 
 
@@ -318,6 +337,7 @@ class Settings:
     external_service: tuple[ExternalServiceSettings, ...] = tables(
         "STUN and TURN servers for calls; without any, calls between networks often fail."
     )
+    privacy: PrivacySettings = section(PrivacySettings)
     pubsub: PubSubSettings = section(PubSubSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)

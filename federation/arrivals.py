@@ -14,6 +14,7 @@ from homeserver.domain.messages import Message, Stored, Treatment
 from homeserver.protocol.stanza import Stanza, error_reply
 from homeserver.services.accounts import Accounts
 from homeserver.services.messaging import Messaging
+from homeserver.services.privacy import Privacy
 from homeserver.services.router import Router
 from homeserver.xmpp.core_message import Reader
 from homeserver.xmpp.dispatch import Dispatcher
@@ -23,17 +24,17 @@ from homeserver.xmpp.errors import stanza_error
 class Arrivals:
     """Implements `federation.inbound.InboundSink`."""
 
-    def __init__(self, accounts: Accounts, messaging: Messaging, dispatcher: Dispatcher, router: Router) -> None:
-        self._accounts = accounts
+    def __init__(self, messaging: Messaging, dispatcher: Dispatcher, router: Router) -> None:
         self._messaging = messaging
         self._dispatcher = dispatcher
         self._router = router
         self._reader = Reader(router.domains)
 
-    async def prepare(self, recipients: Sequence[str]) -> None:
-        """Load accounts that `message` will ask for."""
-        for bare in recipients:
-            await self._accounts.find(bare)
+    async def prepare(self, messages: Sequence[Stanza]) -> None:
+        """Load what `message` will ask for."""
+        for stanza in messages:
+            if stanza.to is not None and not self._messaging.knows(stanza.to, stanza.sender):
+                await self._messaging.prepare(stanza.to, stanza.sender)
 
     def message(self, origin: str, stanza: Stanza, payload: bytes | None) -> None:
         """Take a durable message into the open batch."""
@@ -67,9 +68,15 @@ class Returned:
         self._route: Callable[[Stanza], None] | None = None
         self._reader: Reader | None = None
 
-    def connect(self, accounts: Accounts, messaging: Messaging, router: Router) -> None:
+    def connect(self, accounts: Accounts, messaging: Messaging, router: Router, privacy: Privacy) -> None:
         """Give it the services that are built after the outbox."""
-        self._find = accounts.find
+
+        async def find(bare: str) -> None:
+            account = await accounts.find(bare)
+            if account is not None:
+                await privacy.load(account)
+
+        self._find = find
         self._reader = Reader(router.domains)
         self._route = router.route
         self._take = lambda message: messaging.receive(message, _owes_nothing)

@@ -46,8 +46,8 @@ _PLAIN_START: Final = re.compile(rb"<message(?: (?!xmlns)[a-z:]+=(?:'[^'<>&]*'|\
 class InboundSink(Protocol):
     """What takes the stanzas that passed the gate."""
 
-    async def prepare(self, recipients: Sequence[str]) -> None:
-        """Make ready what `message` needs to know of these bare addresses of ours."""
+    async def prepare(self, messages: Sequence[Stanza]) -> None:
+        """Make ready what `message` needs to know for these."""
 
     def message(self, origin: str, stanza: Stanza, payload: bytes | None) -> None:
         """Take a durable message: queue all it changes into the open batch of the group commit, without waiting.
@@ -213,9 +213,9 @@ class Inbound:
             wanted = [item.id for item in new if item.id]
             repeats = await self._store.read(storage.known_ids, origin.domain, destination, wanted)
         parts = self._parts(origin, destination, new, repeats)
-        recipients = {stanza.to.bare for part in parts for _, stanza, _ in part.messages if stanza.to is not None}
-        if recipients:
-            await self._sink.prepare(sorted(recipients))
+        messages = [stanza for part in parts for _, stanza, _ in part.messages]
+        if messages:
+            await self._sink.prepare(messages)
         for part in parts:
             if part.subscription is not None:
                 await self._apply(origin, part)

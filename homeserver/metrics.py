@@ -92,7 +92,7 @@ FAMILIES: Final = (
         "counter",
         "Actions refused or put off by a rate limit.",
         "limit",
-        ("login", "registration", "request", "search", "stanza", "bytes", "peer"),
+        ("login", "registration", "request", "search", "stanza", "bytes", "peer", "presence", "subscription", "report"),
     ),
     Family("certificate_expiry_seconds", "gauge", "When the first certificate expires, in seconds since 1970."),
     Family("store_bytes", "gauge", "Size of the store: the SQLite file, or the PostgreSQL database."),

@@ -73,6 +73,7 @@ class LiveSession:
         self.priority: int | None = 0
         self.presence: Stanza | None = None
         self.wants_roster = False
+        self.wants_blocks = False
         self.wants_copies = True
         self.uses_archive = False
         self.contacts: dict[str, ContactFrame] = {}

@@ -11,12 +11,15 @@ from typing import Any, Final
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
 from client_api.http.directory import DirectoryEndpoints
+from client_api.http.files import FileEndpoints
 from client_api.http.invites import InviteEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.seeds import Seeds
 
@@ -47,6 +50,9 @@ GROUPS: Final = (
     PresenceEndpoints,
     PushEndpoints,
     Calls,
+    Blocks,
+    PrivacyEndpoints,
+    FileEndpoints,
     Seeds,
 )
 _INTRODUCTION: Final = """# JSON API
@@ -100,7 +106,7 @@ def page() -> str:
             lines.append(_row(method.upper(), path, operation, made["components"]["schemas"]))
     lines += [
         "",
-        "Every call may also answer 400, 408, 421, 429 and 503; those with a token 401; those with a body 413, 415.",
+        "Every call may also answer 400, 408, 421, 429 and 503; those with a token 401; those with a body 413, 415, those with a file 411.",
     ]
     lines += [_SOCKET, "| direction | frame | members | meaning |", "|---|---|---|---|"]
     for direction, kinds in (("client", CLIENT_FRAMES), ("server", SERVER_FRAMES)):
@@ -111,15 +117,17 @@ def page() -> str:
 def _row(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     given = ""
     if "requestBody" in operation:
-        given = _members(operation["requestBody"]["content"]["application/json"]["schema"], schemas)
-    elif queries := [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]:
-        given = "?" + ", ".join(f"`{name}`" for name in queries)
+        content = operation["requestBody"]["content"]
+        known = content.get("application/json")
+        given = _members(known["schema"], schemas) if known else f"the file: {' or '.join(content)}"
+    if queries := [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]:
+        given += ("; " if given else "") + "?" + ", ".join(f"`{name}`" for name in queries)
     answers, refusals = [], []
     for status, response in operation["responses"].items():
         if status < "300":
             content = response.get("content", {}).get("application/json")
             answers.append(f"{status} {_members(content['schema'], schemas)}" if content else status)
-        elif status not in ("400", "401", "408", "413", "415", "421", "429", "503"):
+        elif status not in ("400", "401", "408", "411", "413", "415", "421", "429", "503"):
             refusals.append(status)
     token = " (token)" if "security" in operation else ""
     return (

@@ -28,7 +28,7 @@ from client_api.http.frames import (
 from client_api.http.live import LiveServices, LiveSession
 from client_api.http.messages import Id, Messages
 from client_api.masking import MaskedSocket
-from homeserver.domain.errors import BadRequest, DomainError, Forbidden, NotAuthorized, ServiceUnavailable
+from homeserver.domain.errors import BadRequest, DomainError, Forbidden, NotAuthorized, RateLimited, ServiceUnavailable
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.events_json import InvalidEvent, check, timestamp
 from homeserver.protocol.stanza import PRESENCE, Stanza
@@ -178,7 +178,7 @@ class Live:
         flying = asyncio.Semaphore(MAX_FLYING)
         try:
             if shows:
-                await self.show(session, PresenceFrame(True))
+                await self._show(session, PresenceFrame(True))
             async for frame in socket:
                 if frame.type is not WSMsgType.TEXT:
                     raise BadRequest("text frames only")
@@ -204,7 +204,13 @@ class Live:
         elif isinstance(frame, PingFrame):
             session.reply(PongFrame(frame.id))
         else:
-            await self.show(session, frame)
+            await self._show(session, frame)
+
+    async def _show(self, session: LiveSession, wish: PresenceFrame) -> None:
+        try:
+            await self.show(session, wish)
+        except RateLimited as error:
+            session.reply(ErrorFrame(problem_of(error)))
 
     async def _send(self, session: LiveSession, frame: SendFrame, flying: asyncio.Semaphore) -> None:
         """Begun one after the other, so that messages keep their order; the commit is not waited for."""

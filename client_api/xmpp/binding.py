@@ -268,6 +268,7 @@ class Binding:
         session = self._make(account, account.jid.with_resource(saved.resource), state.lang)
         session.wants_copies = state.wants_copies
         session.wants_roster = state.wants_roster
+        session.wants_blocks = state.wants_blocks
         session.device = state.device
         session.received = saved.received
         session.since = state.since

@@ -27,6 +27,7 @@ class State(msgspec.Struct, frozen=True):
     presence: str = ""
     device: str | None = None
     since: int = 0
+    wants_blocks: bool = False
 
 
 class Resumption:
@@ -192,5 +193,6 @@ class Resumption:
                 presence,
                 session.device,
                 session.since,
+                session.wants_blocks,
             )
         )

@@ -87,6 +87,7 @@ class XmppSession:
         "start",
         "stream",
         "uses_archive",
+        "wants_blocks",
         "wants_copies",
         "wants_roster",
     )
@@ -102,6 +103,7 @@ class XmppSession:
         self.priority: int | None = None
         self.presence: Stanza | None = None
         self.wants_roster = False
+        self.wants_blocks = False
         self.wants_copies = False
         self.uses_archive = False
         self.device: str | None = None
@@ -189,7 +191,7 @@ class XmppSession:
 
     def wishes(self) -> tuple[object, ...]:
         """What a later process must know of it; compared with ``kept``, what the row says."""
-        return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.device)
+        return (self.priority, self.presence, self.wants_copies, self.wants_roster, self.wants_blocks, self.device)
 
     # --- client state -------------------------------------------------------------------------------------------------
 

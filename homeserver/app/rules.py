@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import NamedTuple
 
 from config.settings import Settings
@@ -9,19 +10,25 @@ from federation.arrivals import Returned
 from homeserver.app.notifying import build_audience, notify
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
+from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.external_services import ExternalServices
+from homeserver.services.files import Files
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.outbox import Outbox, Patience
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
 from homeserver.services.pubsub.hosts import Hosts
 from homeserver.services.pubsub.nodes import Nodes
@@ -30,13 +37,16 @@ from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.push import AppServers
 from homeserver.services.push_notifications import PushNotifications
+from homeserver.services.quota import WaitingQuota
 from homeserver.services.registrations import Registrations
+from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
+from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 
 
@@ -61,11 +71,15 @@ class Rules(NamedTuple):
     probes: Probes
     pubsub: PubSub
     streams: Streams
+    files: Files
     pages: Pages
     retention: Retention
     app_servers: AppServers
     push_notifications: PushNotifications
     external_services: ExternalServices
+    privacy: Privacy
+    blocking: Blocking
+    reports: Reports
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -97,12 +111,16 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     roles = Roles(accounts)
     await roles.start()
     router.guests = roles.guests
-    messaging = Messaging(router, accounts, mailboxes, delivery, outbox)
-    returned.connect(accounts, messaging, router)
-    contacts = Contacts(database, accounts, sessions, router, clock, limits=settings.contacts)
+    privacy = await build_privacy(settings, database, sessions, accounts, mailboxes, router, stack)
+    messaging = Messaging(router, accounts, mailboxes, delivery, outbox, privacy)
+    returned.connect(accounts, messaging, router, privacy)
+    admission = Admission(limits)
+    contacts = Contacts(database, accounts, sessions, router, clock, privacy, admission, limits=settings.contacts)
+    privacy.roster_of = contacts.roster
     stack.push_async_callback(contacts.settle)
-    presence = Presence(contacts, sessions, router, database, clock)
+    presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
+    _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
     enquiries = Enquiries(router)
@@ -115,6 +133,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
+    files = await open_files(settings, database, accounts, clock, public_url, stack)
     metrics = Metrics()
     measure(metrics, database, sessions, limits, outbox, push_notifications)
     return Rules(
@@ -145,6 +164,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         app_servers=app_servers,
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
+        privacy=privacy,
+        blocking=Blocking(privacy, contacts, presence, sessions, router),
+        reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
+        files=files,
     )
 
 
@@ -169,6 +192,17 @@ def measure(
     metrics.read_from("commits_failed", lambda: commit.failures)
 
 
+async def open_files(
+    settings: Settings, database: Database, accounts: Accounts, clock: SystemClock, url: str, stack: AsyncExitStack
+) -> Files:
+    """Uploaded files, in the data folder."""
+    contents = Contents(Blobs(settings.data_dir / "uploads"))
+    files = Files(database, contents, accounts, settings.upload, clock, settings.upload.public_url or url)
+    stack.push_async_callback(files.close)
+    await files.start()
+    return files
+
+
 async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:
     """Push registrations end with what they belong to."""
     await app_servers.start()
@@ -182,6 +216,41 @@ def watch(notifications: PushNotifications, messaging: Messaging, delivery: Deli
     stack.push_async_callback(notifications.close)
     messaging.on_stored.append(notifications.stored)
     delivery.on_stranded.append(notifications.stranded)
+
+
+def _bound_waiting(
+    most: int, delivery: Delivery, mailboxes: Mailboxes, messaging: Messaging, presence: Presence
+) -> None:
+    """No more than ``most`` messages wait for an account that reads nothing."""
+    quota = WaitingQuota(most)
+    delivery.on_waiting.append(quota.waited)
+    mailboxes.on_read.append(quota.read)
+    presence.on_initial.append(quota.returned)
+    messaging.full = quota.full
+
+
+async def build_privacy(
+    settings: Settings,
+    database: Database,
+    sessions: Sessions,
+    accounts: Accounts,
+    mailboxes: Mailboxes,
+    router: Router,
+    stack: AsyncExitStack,
+) -> Privacy:
+    """What accounts chose; the roster is given to it by who builds the contacts."""
+    privacy = Privacy(database, sessions, settings.privacy)
+    await privacy.start()
+    privacy.has_written = mailboxes.has_written
+    router.hides = partial(_hides, privacy, accounts)
+    accounts.when_revoked(privacy.revoked)
+    stack.push_async_callback(privacy.settle)
+    return privacy
+
+
+def _hides(privacy: Privacy, accounts: Accounts, sender: JID, to: JID) -> bool:
+    """Whether the account behind an address keeps itself from another one."""
+    return privacy.is_used and privacy.hides(accounts.peek(sender.bare), to)
 
 
 def build_pubsub(

@@ -24,6 +24,7 @@ from homeserver.services.control import Control
 from homeserver.services.health import Health
 from homeserver.services.names import service_labels
 from homeserver.services.operations import Operations
+from homeserver.services.reports import ReportVerbs
 
 
 async def build(
@@ -41,7 +42,7 @@ async def build(
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"
-        arrivals = Arrivals(rules.accounts, rules.messaging, xmpp.dispatcher, rules.router)
+        arrivals = Arrivals(rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
             service_labels(settings),
@@ -81,13 +82,17 @@ async def build(
     reloader.subscribe(lambda new: certificates.reload(new.tls))
     rules.metrics.read_from("certificate_expiry_seconds", certificates.first_expiry)
     rules.metrics.read_from("store_bytes", lambda: health.store_bytes)
+    told = ReportVerbs(rules.database, rules.clock)
+    report_verbs: Verbs = {"report.list": told.list, "report.show": told.show, "report.resolve": told.resolve}
 
     async def expire_items() -> None:
         await rules.pubsub.hosts.expire(rules.clock.now())
 
     chores.append(expire_items)
-    control = Control(settings.data_dir, Operations(rules.accounts, rules.invites, rules.outbox, verbs))
-    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge)
+    operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
+    control = Control(settings.data_dir, operations)
+    chores += [client_messages.purge, rules.retention.purge, rules.reports.purge, rules.files.disposal.purge]
+    sweeper = Sweeper(*chores)
     return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 
@@ -99,6 +104,7 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
+    rules.files.reload(new.upload)
     rules.app_servers.reload(new.push)
     rules.push_notifications.reload(new.push)
     rules.external_services.reload(new.external_service)

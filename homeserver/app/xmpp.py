@@ -14,6 +14,8 @@ from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
 from homeserver.xmpp import (
     archive,
+    archive_preferences,
+    blocking,
     caps,
     carbons,
     commands,
@@ -32,7 +34,9 @@ from homeserver.xmpp import (
     push,
     queries,
     registration,
+    reporting,
     search,
+    upload,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -41,6 +45,8 @@ from homeserver.xmpp.feature import Addressee, collect
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
     archive.Archive,
+    archive_preferences.Preferences,
+    blocking.BlockingCommand,
     caps.Caps,
     carbons.Carbons,
     commands.Commands,
@@ -62,6 +68,8 @@ FEATURES: Final = (
     pubsub_disco.PubSubDisco,
     pubsub_owner.PubSubOwner,
     registration.Registration,
+    reporting.Reporting,
+    upload.Upload,
     search.Search,
 )
 """What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
@@ -90,8 +98,13 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.files,
             rules.app_servers,
             rules.external_services,
+            rules.sessions,
+            rules.privacy,
+            rules.blocking,
+            rules.reports,
             rules.pubsub,
             rules.invites,
             rules.registrations,
@@ -105,9 +118,22 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     book.collect(features)
     handlers = collect(features)
     catalogue.declare(handlers.declarations)
-    dispatcher = Dispatcher(handlers, rules.accounts, rules.sessions, rules.router, rules.messaging, rules.enquiries)
     approvals = pubsub_approvals.Approvals(rules.pubsub)
     rules.messaging.on_stored.append(approvals.stored)
+    dispatcher = Dispatcher(
+        handlers,
+        rules.accounts,
+        rules.sessions,
+        rules.router,
+        rules.messaging,
+        rules.enquiries,
+        rules.privacy,
+    )
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
     for service, domain in services_of(settings).items():
         dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "account": ("accounts", "Add, list, disable or delete accounts; set passwords and roles."),
     "invite": ("invites", "Invite people; make links that set a password."),
     "queue": ("queue", "Look at what waits for other servers."),
+    "reports": ("reports", "Reports of spam and abuse."),
     "keys": ("keys", "List, rotate or revoke the signing keys of federation."),
     "live": ("live", "Show the frames of a WebSocket of the JSON API."),
     "bench": ("benchmarks", "Measure whole servers."),

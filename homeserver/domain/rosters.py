@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from homeserver.domain.accounts import Account
 from homeserver.domain.subscriptions import State
 from homeserver.protocol.jid import JID
 
@@ -39,6 +40,15 @@ class Contact:
             and self.state.subscription == other.state.subscription
             and self.state.is_asking is other.state.is_asking
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChange:
+    """A committed change of one contact of a local account."""
+
+    account: Account
+    before: Contact
+    after: Contact
 
 
 class Roster:

@@ -86,8 +86,8 @@ class ClientMessages:
                 raise Conflict("this client_id was used for another message")
             answer.set_result(Sent(known.message, known.at, True))
             return
-        if not self._messaging.knows(message.to):
-            await self._messaging.prepare(message.to)
+        if not self._messaging.knows(message.to, source, sender):
+            await self._messaging.prepare(message.to, source, sender)
         placed: Stored | None = None
 
         def then(stored: Stored | None, error: BaseException | None) -> None:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 import structlog
@@ -22,7 +22,7 @@ import structlog
 from config.settings import ContactSettings
 from homeserver.domain.accounts import Account, AccountState
 from homeserver.domain.errors import BadRequest, NotAcceptable, NotAllowed, NotFound, ResourceConstraint
-from homeserver.domain.rosters import Contact, Roster
+from homeserver.domain.rosters import Contact, ContactChange, Roster
 from homeserver.domain.sessions import Session
 from homeserver.domain.subscriptions import (
     SUBSCRIBE,
@@ -44,7 +44,10 @@ from homeserver.services.accounts import Ending, Revocation
 from homeserver.storage import contacts as storage
 
 if TYPE_CHECKING:
+    from homeserver.services.accounts import Accounts
+    from homeserver.services.admission import Admission
     from homeserver.services.clock import Clock
+    from homeserver.services.privacy import Privacy
     from homeserver.services.router import Router
     from homeserver.services.sessions import Sessions
     from homeserver.storage.database import Database
@@ -53,21 +56,6 @@ log = structlog.get_logger(__name__)
 
 _RECENT: Final = 1024
 """Rosters of accounts without a live session that stay in memory."""
-
-
-class AccountDirectory(Protocol):
-    """Where local accounts are looked up."""
-
-    async def find(self, bare: str) -> Account | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ContactChange:
-    """A committed change of one contact of a local account."""
-
-    account: Account
-    before: Contact
-    after: Contact
 
 
 class Contacts:
@@ -81,10 +69,12 @@ class Contacts:
     def __init__(
         self,
         database: Database,
-        accounts: AccountDirectory,
+        accounts: Accounts,
         sessions: Sessions,
         router: Router,
         clock: Clock,
+        privacy: Privacy,
+        admission: Admission,
         *,
         limits: ContactSettings | None = None,
     ) -> None:
@@ -93,6 +83,8 @@ class Contacts:
         self._sessions = sessions
         self._router = router
         self._clock = clock
+        self._privacy = privacy
+        self._admission = admission
         self._limits = limits or ContactSettings()
         self._rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
         self._recent: OrderedDict[str, Roster] = OrderedDict()
@@ -225,13 +217,16 @@ class Contacts:
     async def outbound(self, account: Account, stanza: Stanza) -> None:
         """A client of the account sent a subscription stanza (RFC 6121 s3.1.2, s3.1.5, s3.2.2, s3.3.2, s3.4.2).
 
-        The contact sees it from and to bare JIDs. Raises `NotAllowed` for the own address, `ResourceConstraint` when
-        the roster is full.
+        The contact sees it from and to bare JIDs. Raises `NotAllowed` for the own address, `Blocked` for one that the
+        account blocks, `RateLimited` for too many requests, `ResourceConstraint` when the roster is full.
         """
         if stanza.to is None or stanza.type not in TYPES:
             raise BadRequest("a subscription needs a contact")
         jid = self._not_self(account, stanza.to)
         kind = stanza.type
+        await self._privacy.check_outgoing(account, jid)
+        if kind == SUBSCRIBE:
+            self._admission.request(account)
         if self._router.bars(account.jid, jid):
             raise NotAllowed("guests have contacts on this server only")
         told = readdressed(stanza, account.jid, jid)
@@ -263,6 +258,8 @@ class Contacts:
         jid = stanza.sender.to_bare()
         if account is None or account.state is AccountState.DELETED or jid == account.jid:
             return
+        if await self._privacy.bars_later(account, jid):
+            return  # XEP-0191 s3.3: no answer and no error
         kind = stanza.type
         told = readdressed(stanza, jid, account.jid)
         granted = kind == SUBSCRIBE and self.admits is not None and await self.admits(account, stanza)
@@ -301,6 +298,10 @@ class Contacts:
             known = roster.get(jid.bare) or Contact(jid)
             if inbound(kind, known.state, known.approved or granted).state is known.state:
                 return known
+        is_remote = not self._router.is_local(jid.domain)
+        if kind == SUBSCRIBE and not self._admission.requested(account, jid, is_remote):
+            log.warning("subscription request dropped", account=account.jid.bare, contact=jid.bare, reason="too often")
+            return None
 
         def decide(before: Contact) -> Contact:
             decided = inbound(kind, before.state, before.approved or granted)

@@ -36,6 +36,11 @@ class Limit(Enum):
     STANZA_ACCOUNT = "stanzas_per_account"
     BYTES_ACCOUNT = "bytes_per_account"
     STANZA_PEER = "stanzas_per_peer"
+    PRESENCE_ACCOUNT = "presence_per_account"
+    SUBSCRIPTION_ACCOUNT = "subscriptions_per_account"
+    SUBSCRIPTION_SENDER = "subscriptions_per_sender"
+    SUBSCRIPTION_PEER = "subscriptions_per_peer"
+    REPORT_ACCOUNT = "reports_per_account"
 
 
 LABELS: Final = {
@@ -48,6 +53,11 @@ LABELS: Final = {
     Limit.STANZA_ACCOUNT: "stanza",
     Limit.BYTES_ACCOUNT: "bytes",
     Limit.STANZA_PEER: "peer",
+    Limit.PRESENCE_ACCOUNT: "presence",
+    Limit.SUBSCRIPTION_ACCOUNT: "subscription",
+    Limit.SUBSCRIPTION_SENDER: "subscription",
+    Limit.SUBSCRIPTION_PEER: "subscription",
+    Limit.REPORT_ACCOUNT: "report",
 }
 """The names of limits in the metrics."""
 

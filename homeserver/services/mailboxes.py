@@ -42,6 +42,8 @@ class Mailboxes:
         self._clock = clock
         self._resends: dict[Resend, int] = {}
         self._ages: deque[tuple[float, int, Resend]] = deque()
+        self.on_read: list[Callable[[Account], None]] = []
+        """Told of an account that reads its archive."""
 
     async def load(self) -> None:
         """Rebuild the set of recent messages from the log (threats, design rule 3)."""
@@ -51,12 +53,18 @@ class Mailboxes:
             self._remember((sender, peer, origin, digest(payload)), id_, id_ / 1e6)
 
     def append(
-        self, message: Message, sender: Account | None, recipient: Account | None, then: Appended | None = None
+        self,
+        message: Message,
+        sender: Account | None,
+        recipient: Account | None,
+        then: Appended | None = None,
+        sent: Message | None = None,
     ) -> Stored:
         """Queue a message for the log and return it with its id; ``then`` comes when it is durable.
 
         ``sender`` and ``recipient`` are the local accounts that get an entry, None for a side without. A message
-        without ARCHIVE and KEEP is the caller's to send on without this. Where several nodes share a store the id may
+        without ARCHIVE and KEEP is the caller's to send on without this. ``sent`` is what a local sender sent whose mailbox
+        is not to hold it: a resend is recognised by that. Where several nodes share a store the id may
         be raised until the commit, so nothing may leave before ``then``.
         """
         now = self._clock.microseconds()
@@ -83,13 +91,17 @@ class Mailboxes:
         if sender is not None and message.origin_id is not None:
             key = (message.sender.bare, message.to.bare, message.origin_id, digest(message.payload))
             self._remember(key, stored.id, now / 1e6)
+        elif sent is not None:
+            key = self._note(sent, stored)
         self._commit.append(row, partial(self._committed, stored, key, then))
         return stored
 
-    def pass_by(self, message: Message, then: Appended) -> Stored:
-        """Give a message that is not stored its turn: ``then`` comes after everything queued before it is durable."""
+    def pass_by(self, message: Message, then: Appended, sent: Message | None = None) -> Stored:
+        """Give a message that is not stored its turn: ``then`` comes after everything queued before it is durable.
+        ``sent`` as for `append`."""
         stored = Stored(0, self._clock.microseconds(), message)
-        self._commit.follow(lambda error: then(None if error else stored, error))
+        key = None if sent is None else self._note(sent, stored)
+        self._commit.follow(partial(self._committed, stored, key, then))
         return stored
 
     def resent(self, message: Message, then: Appended) -> bool:
@@ -136,11 +148,17 @@ class Mailboxes:
 
     async def page(self, account: Account, request: PageRequest) -> Page:
         """A slice of the archive; everything whose ``then`` has been called is in it."""
+        for listener in self.on_read:
+            listener(account)
         return await self._database.read(sql.page, account.id, request, self._commit.view(account.id))
 
     async def behind(self, account: Account, position: int, limit: int) -> Page:
         """All entries above ``position``, archived or waiting, oldest first."""
         return await self._database.read(sql.behind, account.id, position, limit, self._commit.view(account.id))
+
+    async def has_written(self, account: Account, peer: str) -> bool:
+        """Whether the account's archive holds a message that it sent to ``peer`` (bare JID)."""
+        return await self._database.read(sql.has_written, account.id, peer, self._commit.view(account.id))
 
     async def conversations(self, account: Account, before: int | None, limit: int) -> list[Conversation]:
         """The newest entry with each peer, newest first, those below the id ``before``."""
@@ -208,6 +226,13 @@ class Mailboxes:
                 self._remember(key, stored.id, stored.at / 1e6)
         if then is not None:
             then(stored, None)
+
+    def _note(self, sent: Message, stored: Stored) -> Resend | None:
+        if sent.origin_id is None:
+            return None
+        key = (sent.sender.bare, sent.to.bare, sent.origin_id, digest(sent.payload))
+        self._remember(key, stored.id, stored.at / 1e6)
+        return key
 
     def _remember(self, key: Resend, id_: int, at: float) -> None:
         if len(self._ages) >= _MOST_RESENDS:

@@ -9,7 +9,7 @@ Sessions are walked over copies: one that is given too much ends at once and lea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from homeserver.domain.rosters import Roster
     from homeserver.domain.sessions import Session
     from homeserver.protocol.jid import JID
+    from homeserver.services.admission import Admission
     from homeserver.services.clock import Clock
     from homeserver.services.contacts import Contacts
+    from homeserver.services.privacy import Privacy
     from homeserver.services.router import Router
     from homeserver.services.sessions import Sessions
     from homeserver.storage.database import Database
@@ -68,13 +70,22 @@ class Presence:
     """
 
     def __init__(
-        self, contacts: Contacts, sessions: Sessions, router: Router, database: Database, clock: Clock
+        self,
+        contacts: Contacts,
+        sessions: Sessions,
+        router: Router,
+        database: Database,
+        clock: Clock,
+        privacy: Privacy,
+        admission: Admission,
     ) -> None:
         self._contacts = contacts
         self._sessions = sessions
         self._router = router
         self._database = database
         self._clock = clock
+        self._privacy = privacy
+        self._admission = admission
         self._live: dict[Session, _Live] = {}
         self._asked_again: set[str] = set()
         self.on_initial: list[Callable[[Session], None]] = []
@@ -84,6 +95,7 @@ class Presence:
         self.on_unreachable: list[Callable[[str], None]] = []
         self.prepare: Callable[[Account], Awaitable[None] | None] = lambda _account: None
         self.decorate: Callable[[Session, Element], Element] = lambda _session, element: element
+        privacy.is_addressed.append(self.is_addressed)
         contacts.on_granted.append(self._granted)
         contacts.on_revoked.append(self._revoked)
         sessions.on_ended.append(self._ended)
@@ -93,14 +105,15 @@ class Presence:
     def available(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
         """A session became available or updates what it shows (RFC 6121 s4.2.2, s4.4.2).
 
-        Raises `BadRequest` for a priority that is none.
+        Raises `BadRequest` for a priority that is none, `RateLimited` for too many changes.
         """
         try:
             priority = priority_of(stanza.element)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        loading = self.prepare(session.account)
-        if loading is not None:
+        self._admission.broadcast(session.account)
+        loading = [found for found in (self._privacy.loading(session.account), self.prepare(session.account)) if found]
+        if loading:
             return self._available_later(session, stanza, priority, loading)
         return self._available(session, stanza, priority)
 
@@ -113,8 +126,11 @@ class Presence:
             return self._announce_later(session, shown)
         return self._announce(session, shown, roster)
 
-    async def _available_later(self, session: Session, stanza: Stanza, priority: int, loading: Awaitable[None]) -> None:
-        await loading
+    async def _available_later(
+        self, session: Session, stanza: Stanza, priority: int, loading: Sequence[Awaitable[object]]
+    ) -> None:
+        for part in loading:
+            await part
         waiting = self._available(session, stanza, priority)
         if waiting is not None:
             await waiting
@@ -212,7 +228,7 @@ class Presence:
             return True
         session = self._sessions.find(jid)
         live = None if session is None else self._live.get(session)
-        if session is None or live is None:
+        if session is None or live is None or self._privacy.blocks(session.account.id, asker):
             return False
         if asker in live.directed or asker.to_bare() in live.directed:
             return True
@@ -223,7 +239,22 @@ class Presence:
         subscribers."""
         if asker.bare == account.jid.bare:
             return True
+        if await self._privacy.bars_later(account, asker):
+            return False
         return (await self._contacts.roster(account)).shares_with(asker.bare)
+
+    def addressed_by(self, session: Session) -> Collection[JID]:
+        """Whom a session showed itself to by name."""
+        live = self._live.get(session)
+        return () if live is None else live.directed
+
+    def is_addressed(self, account: Account, jid: JID) -> bool:
+        """Whether a session of the account shows itself to an address by name, such as to a room it is in."""
+        return any(
+            shown.bare == jid.bare
+            for session in self._sessions.of(account.jid.bare)
+            for shown in self.addressed_by(session)
+        )
 
     async def last_seen(self, account: Account) -> LastSeen | None:
         """When the account was last available; None if it never was. The caller checks who may know."""
@@ -291,11 +322,14 @@ class Presence:
             if other.presence is not None and other is not session:
                 session.send(addressed(other.presence, account))
         for jid in roster.subscriptions:
+            if self._privacy.blocks(roster.account, jid):
+                continue
             if not self._router.is_local(jid.domain):
                 self._router.route(presence("probe", account, jid))
                 continue
             theirs = self._contacts.held(jid.bare)
-            if theirs is not None and theirs.shares_with(account.bare):
+            hidden = theirs is not None and self._privacy.blocks(theirs.account, session.jid)
+            if theirs is not None and theirs.shares_with(account.bare) and not hidden:
                 for other in tuple(self._sessions.of(jid.bare)):
                     if other.presence is not None:
                         session.send(addressed(other.presence, account))
@@ -310,13 +344,18 @@ class Presence:
 
     def _broadcast(self, roster: Roster, shown: Broadcast) -> None:
         sessions, is_local, route = self._sessions.of, self._router.is_local, self._router.route
+        blocks, guarded = self._privacy.blocks, self._privacy.is_used
         for jid in roster.subscribers:
+            if guarded and blocks(roster.account, jid):
+                continue
             if not is_local(jid.domain):
                 route(shown.to_recipient(jid))
                 continue
             copy = None
             for session in tuple(sessions(jid.bare)):
                 if session.presence is not None:
+                    if guarded and (blocks(session.account.id, shown.sender) or blocks(roster.account, session.jid)):
+                        continue
                     copy = copy or shown.to_recipient(jid)
                     session.send(copy)
 

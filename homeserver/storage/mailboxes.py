@@ -167,6 +167,14 @@ def count(connection: Connection, owner: int, peer: str | None, view: View) -> i
     return total
 
 
+def has_written(connection: Connection, owner: int, peer: str, view: View) -> bool:
+    """Whether the owner's archive holds a message that it sent to ``peer`` (bare JID)."""
+    checks = [_ARCHIVED, log.c.sender == owner]
+    if _indexed(connection, owner, (0, view.through), checks, 1, peer=peer, backwards=True):
+        return True
+    return bool(_from_tail(connection, owner, _tail_ids(connection, view, peer, (0, 2**62)), checks, 1))
+
+
 def settled(connection: Connection, owner: int) -> int:
     """The id up to which nothing waits for the owner, 0 at first."""
     found = connection.execute(select(mailbox.c.settled).where(mailbox.c.account == owner)).scalar_one_or_none()

@@ -333,6 +333,23 @@ last_activity = Table(
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
 )
+# --- files ----------------------------------------------------------------------------------------------------------
+
+file = Table(
+    "file",
+    metadata,
+    Column("id", Text, primary_key=True, comment="random; part of the address"),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False, comment="content type without parameters"),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the content"),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, comment="null: kept"),
+    Index("file_account", "account", "created"),
+    Index("file_expires", "expires"),
+    info={"owner": "homeserver.storage.files"},
+)
 
 # --- publish-subscribe ----------------------------------------------------------------------------------------------
 
@@ -380,6 +397,60 @@ pubsub_subscription = Table(
     Column("jid", Text, primary_key=True, comment="bare or full"),
     Column("state", Text, nullable=False),
     info={"owner": "homeserver.storage.pubsub"},
+)
+
+# --- privacy --------------------------------------------------------------------------------------------------------
+
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="full, bare, or a domain"),
+    info={"owner": "homeserver.storage.privacy"},
+)
+
+privacy = Table(
+    "privacy",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("archive", Text, comment="always, never or roster; null: always"),
+    Column("strangers", Text, comment="off, mark or refuse; null: as the server is set"),
+    info={"owner": "homeserver.storage.privacy"},
+)
+
+archive_exception = Table(
+    "archive_exception",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("jid", Text, primary_key=True, comment="full or bare"),
+    Column("keep", Boolean, nullable=False, comment="true: always archived, false: never"),
+    info={"owner": "homeserver.storage.privacy"},
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("reporter", Text, nullable=False, comment="bare JID of the account that reports"),
+    Column("jid", Text, nullable=False, comment="who is reported"),
+    Column("reason", Text, nullable=False),
+    Column("words", Text, nullable=False, default="", comment="what the reporter wrote"),
+    Column("origin", Boolean, nullable=False, default=False, comment="may be passed on to the server it came from"),
+    Column("third_party", Boolean, nullable=False, default=False, comment="may be passed on to others"),
+    Column("resolved", Float, comment="when the operator was done with it, or null"),
+    Column("note", Text, nullable=False, default="", comment="what the operator wrote"),
+    info={"owner": "homeserver.storage.reports"},
+)
+
+report_message = Table(
+    "report_message",
+    metadata,
+    Column("report", Integer, ForeignKey("report.id"), primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="of the log, when it was reported"),
+    Column("at", BigInteger, nullable=False, comment="microseconds since the epoch"),
+    Column("payload", LargeBinary, nullable=False),
+    info={"owner": "homeserver.storage.reports"},
 )
 
 # --- push -----------------------------------------------------------------------------------------------------------

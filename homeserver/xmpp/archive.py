@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from homeserver.domain.accounts import Account
-from homeserver.domain.errors import BadRequest, FeatureNotImplemented, Forbidden, NotFound
+from homeserver.domain.errors import BadRequest, FeatureNotImplemented, Forbidden, NotFound, ServiceUnavailable
 from homeserver.domain.messages import Entry, Page, PageRequest
 from homeserver.protocol import forms
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.xml import Element, child, element, escape_attribute, text_of
 from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.presence import Presence
 from homeserver.services.retention import Pages
 from homeserver.xmpp import render
 from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
@@ -37,6 +38,7 @@ class Archive:
 
     mailboxes: Mailboxes
     pages: Pages
+    presence: Presence
 
     @on_iq("get", ns.ARCHIVE, "query")
     async def form(self, _request: IqRequest) -> Element | None:
@@ -90,9 +92,11 @@ class Archive:
         return made
 
     @on_iq("set", ns.ARCHIVE, "query", to=Addressee.ACCOUNT)
-    async def query_of_another(self, _request: IqRequest) -> Element | None:
-        """Nobody reads another account's archive (XEP-0313 s6.2)."""
-        raise Forbidden
+    async def query_of_another(self, request: IqRequest) -> Element | None:
+        """Nobody reads another account's archive (XEP-0313 s6.2). Strangers are not told that there is one."""
+        if request.account is not None and await self.presence.may_see(request.account, request.sender):
+            raise Forbidden
+        raise ServiceUnavailable
 
     async def _wanted(self, account: Account, query: Element) -> tuple[PageRequest, JID | None]:
         fields = _fields(query)

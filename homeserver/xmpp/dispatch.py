@@ -7,6 +7,7 @@ client asks for happens in the order it asked (RFC 6120 s10.1).
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -21,6 +22,7 @@ from homeserver.protocol.xml import Element
 from homeserver.services.accounts import Accounts, Unknown
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.messaging import Messaging
+from homeserver.services.privacy import Privacy, blocked_error
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage.faults import is_full
@@ -48,6 +50,7 @@ class Dispatcher:
         router: Router,
         messaging: Messaging,
         enquiries: Enquiries,
+        privacy: Privacy,
     ) -> None:
         self._iq = handlers.iq
         self._presence = handlers.presence
@@ -56,6 +59,7 @@ class Dispatcher:
         self._router = router
         self._messaging = messaging
         self._enquiries = enquiries
+        self._privacy = privacy
         self._reader = Reader(router.domains)
         self._background: set[asyncio.Task[None]] = set()
         router.on_local = self.local
@@ -83,7 +87,7 @@ class Dispatcher:
 
         ``start`` is the session's own start tag (see `Reader.read`).
         """
-        if not self._messaging.knows(to):
+        if not self._messaging.knows(to, session.jid, session.account):
             return self._message_later(session, element, raw, to, start, then)
         message = self._reader.read(element, raw, session.jid, to, start, True)
         try:
@@ -96,7 +100,7 @@ class Dispatcher:
     async def _message_later(
         self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> None:
-        await self._messaging.prepare(to)
+        await self._messaging.prepare(to, session.jid, session.account)
         message = self._reader.read(element, raw, session.jid, to, start, True)
         try:
             self._messaging.submit(session.account, session.jid, message, then)
@@ -110,6 +114,13 @@ class Dispatcher:
         if handler is None:
             self._refuse(stanza, BadRequest("Unknown type of presence"))
             return None
+        if stanza.to is not None:
+            barred = self._privacy.bars(session.account, stanza.to)
+            if barred is None:
+                return self._known_first(session.account, partial(self.presence, session, stanza))
+            if barred:
+                self._refuse(stanza, blocked_error())
+                return None
         try:
             return self._guard(stanza, handler(session, stanza))
         except DomainError as refusal:
@@ -123,6 +134,12 @@ class Dispatcher:
         to = stanza.to
         if to is None or (to.is_bare and to.bare == session.jid.bare):
             return self._handle(stanza, session, session.account, Addressee.OWN_ACCOUNT, respond)
+        barred = self._privacy.bars(session.account, to)
+        if barred is None:
+            return self._known_first(session.account, partial(self.iq, session, stanza, respond))
+        if barred:
+            self._refuse(stanza, blocked_error())
+            return None
         if not self._router.is_local(to.domain):
             self._router.route(stanza)
             return None
@@ -183,7 +200,7 @@ class Dispatcher:
         """A message that is not stored on its way in: errors and what the passing lane carries."""
         if not to.local:
             return None
-        if not self._messaging.knows(to):
+        if not self._messaging.knows(to, stanza.sender):
             return self._inbound_message_later(stanza, to)
         try:
             self._messaging.receive(self.read(stanza), _ignore)
@@ -192,7 +209,7 @@ class Dispatcher:
         return None
 
     async def _inbound_message_later(self, stanza: Stanza, to: JID) -> None:
-        await self._messaging.prepare(to)
+        await self._messaging.prepare(to, stanza.sender)
         self._inbound_message(stanza, to)
 
     def _inbound_presence(self, stanza: Stanza, to: JID) -> Awaitable[None] | None:
@@ -203,17 +220,22 @@ class Dispatcher:
             return None
         account = self._here(to)
         if isinstance(account, Unknown):
-            return self._inbound_presence_later(stanza, to, handler)
+            return self._inbound_presence_later(stanza, to)
+        if account is not None:
+            barred = self._privacy.bars(account, stanza.sender)
+            if barred is None:
+                return self._known_first(account, partial(self._inbound_presence, stanza, to))
+            if barred:
+                return None  # XEP-0191 s3.3: no answer and no error
         if account is None and stanza.type != "probe":
             return None  # RFC 6121 s8.5.1: presence for nobody is ignored, but a probe is answered as by a stranger
         return handler(account, stanza)
 
-    async def _inbound_presence_later(self, stanza: Stanza, to: JID, handler: Callable[..., Any]) -> None:
-        account = _existing(await self._accounts.find(to.bare))
-        if account is not None or stanza.type == "probe":
-            waiting = handler(account, stanza)
-            if waiting is not None:
-                await waiting
+    async def _inbound_presence_later(self, stanza: Stanza, to: JID) -> None:
+        await self._accounts.find(to.bare)
+        waiting = self._inbound_presence(stanza, to)
+        if waiting is not None:
+            await waiting
 
     def _here(self, to: JID) -> Account | Unknown | None:
         """The account of an address, as far as that is known without waiting."""
@@ -225,23 +247,40 @@ class Dispatcher:
     ) -> Awaitable[None] | None:
         if not to.local:
             return self._handle(stanza, session, None, Addressee.DOMAIN, respond)
-        if to.resource:
-            target = self._sessions.find(to)
-            if target is not None and (stanza.type not in _REQUESTS or _may_ask(target, stanza.sender)):
+        target = self._sessions.find(to) if to.resource else None
+        if to.resource and target is None:
+            self._refuse(stanza, ServiceUnavailable())
+            return None
+        account = self._here(to) if target is None else target.account
+        if isinstance(account, Unknown):
+            return self._account_iq_later(stanza, to, session, respond)
+        if account is not None:
+            barred = self._privacy.bars(account, stanza.sender)
+            if barred is None:
+                return self._known_first(account, partial(self._local_iq, stanza, to, session, respond))
+            if barred:
+                self._refuse(stanza, ServiceUnavailable())  # XEP-0191 s3.3
+                return None
+        if target is not None:
+            if stanza.type not in _REQUESTS or _may_ask(target, stanza.sender):
                 target.send(stanza)
             else:
                 self._refuse(stanza, ServiceUnavailable())
             return None
-        account = self._here(to)
-        if isinstance(account, Unknown):
-            return self._account_iq_later(stanza, to, session, respond)
         return self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
 
     async def _account_iq_later(
         self, stanza: Stanza, to: JID, session: Session | None, respond: Callable[[bytes], None] | None
     ) -> None:
-        account = _existing(await self._accounts.find(to.bare))
-        waiting = self._handle(stanza, session, account, Addressee.ACCOUNT, respond)
+        await self._accounts.find(to.bare)
+        waiting = self._local_iq(stanza, to, session, respond)
+        if waiting is not None:
+            await waiting
+
+    async def _known_first(self, account: Account, then: Callable[[], Awaitable[None] | None]) -> None:
+        """Go on when it is known whom an account blocks."""
+        await self._privacy.load(account)
+        waiting = then()
         if waiting is not None:
             await waiting
 

@@ -32,6 +32,7 @@ class FakeSession:
         self.priority: int | None = None
         self.presence: Stanza | None = None
         self.wants_roster = False
+        self.wants_blocks = False
         self.wants_copies = False
         self.uses_archive = False
         self.sent: list[bytes] = []

@@ -55,7 +55,7 @@ class Sink:
         self.trip_over: str | None = None
         self.on_passing: Callable[[Stanza], Awaitable[None]] | None = None
 
-    async def prepare(self, _recipients: Sequence[str]) -> None:
+    async def prepare(self, _needed: Sequence[Any]) -> None:
         await asyncio.sleep(0)
 
     def message(self, origin: str, stanza: Stanza, payload: bytes | None) -> None:

@@ -12,48 +12,59 @@ import aiohttp
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
+from client_api.http.blocks import Blocks
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
+from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings
+from config.feature_settings import InviteSettings, PrivacySettings, UploadSettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.admission import Admission
+from homeserver.services.blocking import Blocking
 from homeserver.services.client_messages import ClientMessages
-from homeserver.services.clock import SystemClock
+from homeserver.services.clock import Clock, SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
+from homeserver.services.files import Files
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.registrations import Registrations
+from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
+from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.core_message import Reader, start_tag
 from tests.kit.fakes import FakeOutbox, stanza
+from tests.kit.server import free_port
 from tests.kit.world import Section
 
 DOMAINS = ("a.example", "b.example")
 OPEN = AccountSettings(registration="open", scram_iterations=4096)
 FREE = LimitSettings(off_on_loopback=True)
-HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost"))
+HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost", "files.example"))
 PUBLIC_URL = "https://a.example"
 
 
@@ -74,6 +85,7 @@ class JsonServer:
     outbox: FakeOutbox
     http: aiohttp.ClientSession
     endpoints: list[object]
+    files: Files
     _tokens: dict[str, str] = field(default_factory=dict)
 
     async def call(
@@ -134,7 +146,7 @@ class JsonServer:
         message: Message = Reader(frozenset(DOMAINS)).read(
             element, None, source, JID.parse(to), start_tag(source), False
         )
-        await self.messaging.prepare(message.to)
+        await self.messaging.prepare(message.to, source)
         durable: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.messaging.receive(message, lambda stored, error: durable.set_result(stored or error))
         assert not isinstance(await durable, BaseException)
@@ -182,9 +194,11 @@ async def json_server(
     archive: ArchiveSettings = ArchiveSettings(),  # noqa: B008
     invites: InviteSettings = InviteSettings(),  # noqa: B008
     first_request: float = FIRST_REQUEST,
+    upload: UploadSettings = UploadSettings(),  # noqa: B008
+    clock: Clock | None = None,
 ) -> AsyncIterator[JsonServer]:
     """Start one over the store at ``path``; start it again for a restart."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     settings = http or HttpSettings(public_url=PUBLIC_URL)
     async with open_database(Section(path)) as database:
         known = Accounts(database, accounts, clock, DOMAINS)
@@ -198,9 +212,16 @@ async def json_server(
         mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
         await mailboxes.load()
         delivery = Delivery(sessions, mailboxes)
-        messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox))
-        contacts = Contacts(database, known, sessions, router, clock)
-        presence = Presence(contacts, sessions, router, database, clock)
+        privacy = Privacy(database, sessions, PrivacySettings())
+        await privacy.start()
+        privacy.has_written = mailboxes.has_written
+        messaging = Messaging(router, known, mailboxes, delivery, cast(Any, outbox), privacy)
+        admission = Admission(Limits(limits, clock.monotonic))
+        contacts = Contacts(database, known, sessions, router, clock, privacy, admission)
+        privacy.roster_of = contacts.roster
+        presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
+        reports = Reports(database, mailboxes, router, admission, clock, PrivacySettings())
+        blocking = Blocking(privacy, contacts, presence, sessions, router)
         router.on_local = presence_only(presence, known)
         buckets = Limits(limits, clock.monotonic)
         gate = Gate(tokens, buckets, settings.request_bytes)
@@ -219,6 +240,11 @@ async def json_server(
             frame_bytes=limits.stanza_bytes,
         )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
+        port = free_port("127.0.0.1")
+        contents = Contents(Blobs(path.parent / "uploads"))
+        files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
+        await files.start()
+        file_endpoints = FileEndpoints(files)
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
@@ -226,8 +252,10 @@ async def json_server(
             AdministrationEndpoints(known, roles, invitations),
             messages,
             PresenceEndpoints(contacts, sessions, live),
-            Seeds(auth, messages),
+            Seeds(auth, messages, file_endpoints),
+            file_endpoints,
         ]
+        endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
         landing = Landing(invitations, known, buckets)
 
         async def ready() -> str | None:
@@ -239,7 +267,7 @@ async def json_server(
         known_places = WellKnown(links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, numbers, ("127.0.0.0/8",))
         app = build_http(
             endpoints,
-            [*landing.routes(), *live.routes(), *known_places.routes()],
+            [*landing.routes(), *live.routes(), *known_places.routes(), *FileRoutes(files, upload.public_url).routes()],
             gate,
             settings,
             Hosts(HOSTS),
@@ -247,8 +275,7 @@ async def json_server(
         )
         server = HttpServer(app, first_request, ending=[live.close_all])
         await server.start()
-        listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
+        listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", port)
         async with aiohttp.ClientSession() as client:
             yield JsonServer(
                 f"http://127.0.0.1:{port}",
@@ -264,9 +291,11 @@ async def json_server(
                 outbox,
                 client,
                 endpoints,
+                files,
             )
         listener.close()
         await server.stop()
+        await files.close()
         known.close()
 
 

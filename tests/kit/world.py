@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.feature_settings import ContactAddressSettings, InviteSettings, PubSubSettings
+from config.feature_settings import ContactAddressSettings, InviteSettings, PrivacySettings, PubSubSettings
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
 from homeserver.domain.accounts import Account, Role
+from homeserver.domain.ids import IdSource
+from homeserver.domain.messages import PageRequest
+from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
+from homeserver.protocol.xml import parse_stanza, text_of
 from homeserver.services.accounts import Accounts
+from homeserver.services.admission import Admission
 from homeserver.services.audience import Audience
+from homeserver.services.blocking import Blocking
 from homeserver.services.contacts import Contacts
+from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.mailboxes import Mailboxes
+from homeserver.services.messaging import Messaging
 from homeserver.services.notifications import Notifications
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.probes import Probes
 from homeserver.services.pubsub.hosts import Hosts
 from homeserver.services.pubsub.nodes import Nodes
@@ -30,15 +40,19 @@ from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.registrations import Registrations
+from homeserver.services.reports import Reports
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.archive_preferences import Preferences
+from homeserver.xmpp.blocking import BlockingCommand
 from homeserver.xmpp.caps import Caps
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.commands import CommandBook, Commands
 from homeserver.xmpp.contact_addresses import Addresses, ContactAddresses
+from homeserver.xmpp.core_message import start_tag
 from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
@@ -51,12 +65,14 @@ from homeserver.xmpp.pubsub_disco import PubSubDisco
 from homeserver.xmpp.pubsub_owner import PubSubOwner
 from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
+from homeserver.xmpp.reporting import Reporting
 from homeserver.xmpp.search import Search
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
 FEATURES: tuple[type, ...] = (
+    BlockingCommand,
     Caps,
     Commands,
     ContactAddresses,
@@ -68,10 +84,12 @@ FEATURES: tuple[type, ...] = (
     LastActivity,
     Ping,
     PingCommand,
+    Preferences,
     PubSubDisco,
     PubSubOwner,
     PubSubRequests,
     Registration,
+    Reporting,
     Search,
     Time,
     Version,
@@ -107,6 +125,12 @@ class World:
     caps: EntityCaps
     audience: Audience
     notifications: Notifications
+    privacy: Privacy
+    mailboxes: Mailboxes
+    delivery: Delivery
+    messaging: Messaging
+    blocking: Blocking
+    reports: Reports
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -146,6 +170,28 @@ class World:
         else:
             await self._finished(self.dispatcher.presence(session, made))
 
+    async def write(self, session: FakeSession, to: str, text: str, kind: str = "chat", origin: str = "") -> list[Any]:
+        """A client sends a message; what it was told: the stored message, an error, or (None, None) for a refusal."""
+        more = f"<origin-id xmlns='{ns.STANZA_ID}' id='{origin}'/>" if origin else ""
+        body = f"<message to='{to}' type='{kind}' id='m'><body>{text}</body>{more}</message>"
+        told: list[Any] = []
+        element = stanza(body, session.jid).element
+        waiting = self.dispatcher.message(
+            session, element, None, JID.parse(to), start_tag(session.jid), lambda *found: told.append(found)
+        )
+        await self._finished(waiting)
+        return told
+
+    async def archive(self, name: str) -> list[str]:
+        """The texts in an account's archive, oldest first."""
+        page = await self.mailboxes.page(await self.account(name), PageRequest(100))
+        return [text_of(parse_stanza(entry.payload), ns.CLIENT, "body") or "" for entry in page.entries]
+
+    async def waiting(self, name: str) -> list[str]:
+        """The texts that wait for an account, oldest first."""
+        found = await self.mailboxes.pending(await self.account(name), 100)
+        return [text_of(parse_stanza(entry.payload), ns.CLIENT, "body") or "" for entry in found]
+
     async def iq(self, session: FakeSession, text: str) -> Element:
         """A client sends an IQ to this server; its answer."""
         session.sent.clear()
@@ -173,8 +219,8 @@ class World:
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
-        while self.dispatcher._background:
-            await asyncio.gather(*self.dispatcher._background)
+        while self.dispatcher._background or self.delivery._tasks:
+            await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
         self.database.commit.follow(lambda _error: done.set_result(None))
         await done
@@ -192,6 +238,8 @@ async def world(
     *,
     registration: str = "open",
     limits: ContactSettings | None = None,
+    privacy: PrivacySettings | None = None,
+    rates: LimitSettings | None = None,
     pubsub_settings: PubSubSettings | None = None,
 ) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
@@ -206,9 +254,27 @@ async def world(
         await roles.start()
         router.guests = roles.guests
         sessions = Sessions(50)
-        contacts = Contacts(database, accounts, sessions, router, clock, limits=limits or ContactSettings())
+        mailboxes = Mailboxes(database, IdSource(clock.microseconds, database.commit.last_id), clock)
+        await mailboxes.load()
+        privacy_settings = privacy or PrivacySettings()
+        rules = Privacy(database, sessions, privacy_settings)
+        await rules.start()
+        rules.has_written = mailboxes.has_written
+        router.hides = lambda sender, to: rules.hides(accounts.peek(sender.bare), to)
+        delivery = Delivery(sessions, mailboxes)
+        messaging = Messaging(router, accounts, mailboxes, delivery, cast(Any, outbox), rules)
+        buckets = Limits(rates or LimitSettings(), clock.monotonic)
+        admission = Admission(buckets)
+        contacts = Contacts(
+            database, accounts, sessions, router, clock, rules, admission, limits=limits or ContactSettings()
+        )
+        rules.roster_of = contacts.roster
         accounts.when_revoked(contacts.revoked)
-        presence = Presence(contacts, sessions, router, database, clock)
+        accounts.when_revoked(rules.revoked)
+        presence = Presence(contacts, sessions, router, database, clock, rules, admission)
+        presence.on_initial.append(delivery.arrived)
+        blocking = Blocking(rules, contacts, presence, sessions, router)
+        reports = Reports(database, mailboxes, router, admission, clock, privacy_settings)
         hosts = Hosts(database, accounts, contacts, {f"pubsub.{domain}" for domain in DOMAINS})
         accounts.when_revoked(hosts.revoked)
         nodes = Nodes(hosts, database, accounts, clock, pubsub_settings or PubSubSettings())
@@ -238,13 +304,17 @@ async def world(
             router,
             shown,
             software,
+            sessions,
+            rules,
+            blocking,
+            reports,
         ]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
         enquiries = Enquiries(router)
-        dispatcher = Dispatcher(handlers, accounts, sessions, router, cast(Any, None), enquiries)
+        dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging, enquiries, rules)
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
         caps = EntityCaps(enquiries, database, clock)
@@ -271,6 +341,12 @@ async def world(
                 caps=caps,
                 audience=audience,
                 notifications=notifications,
+                privacy=rules,
+                mailboxes=mailboxes,
+                delivery=delivery,
+                messaging=messaging,
+                blocking=blocking,
+                reports=reports,
             )
         finally:
             await caps.close()
@@ -278,4 +354,5 @@ async def world(
             await notifications.settle()
             await hosts.settle()
             await contacts.settle()
+            await rules.settle()
             accounts.close()

@@ -103,7 +103,14 @@ def test_refusals_and_logins_are_counted():
         limits.take(Limit.REQUEST_ACCOUNT, "alice@a.example")
         limits.bucket(Limit.STANZA_ACCOUNT, "alice@a.example").charge()
     assert limits.logins.counts == {"accepted": 1, "refused": 2}
-    assert limits.limited.counts == {"login": 1, "registration": 0, "request": 2, "stanza": 2, "bytes": 0, "peer": 0}
+    assert limits.limited.counts == {
+        "login": 1,
+        "registration": 0,
+        "request": 2,
+        "stanza": 2,
+        "bytes": 0,
+        "peer": 0,
+    } | dict.fromkeys(("search", "presence", "subscription", "report"), 0)
 
 
 def test_every_limit_has_a_name_in_the_metrics():

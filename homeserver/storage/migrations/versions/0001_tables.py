@@ -209,6 +209,24 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.pubsub"},
     )
     op.create_table(
+        "report",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("reporter", sa.Text(), nullable=False, comment="bare JID of the account that reports"),
+        sa.Column("jid", sa.Text(), nullable=False, comment="who is reported"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False, comment="what the reporter wrote"),
+        sa.Column("origin", sa.Boolean(), nullable=False, comment="may be passed on to the server it came from"),
+        sa.Column("third_party", sa.Boolean(), nullable=False, comment="may be passed on to others"),
+        sa.Column("resolved", sa.Float(), nullable=True, comment="when the operator was done with it, or null"),
+        sa.Column("note", sa.Text(), nullable=False, comment="what the operator wrote"),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.reports"},
+    )
+    with op.batch_alter_table("report", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_report_at"), ["at"], unique=False)
+
+    op.create_table(
         "secret",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -236,6 +254,29 @@ def upgrade() -> None:
         batch_op.create_index("stream_account", ["account"], unique=False)
         batch_op.create_index("stream_expires", ["expires"], unique=False)
 
+    op.create_table(
+        "archive_exception",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="full or bare"),
+        sa.Column("keep", sa.Boolean(), nullable=False, comment="true: always archived, false: never"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "jid"),
+        info={"owner": "homeserver.storage.privacy"},
+    )
+    op.create_table(
+        "blocked",
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("jid", sa.Text(), nullable=False, comment="full, bare, or a domain"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "jid"),
+        info={"owner": "homeserver.storage.privacy"},
+    )
     op.create_table(
         "contact",
         sa.Column("account", sa.Integer(), nullable=False),
@@ -296,6 +337,27 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_device_account"), ["account"], unique=False)
 
     op.create_table(
+        "file",
+        sa.Column("id", sa.Text(), nullable=False, comment="random; part of the address"),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False, comment="content type without parameters"),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the content"),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=True, comment="null: kept"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.files"},
+    )
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.create_index("file_account", ["account", "created"], unique=False)
+        batch_op.create_index("file_expires", ["expires"], unique=False)
+
+    op.create_table(
         "invite",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
@@ -337,6 +399,18 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("account"),
         info={"owner": "homeserver.storage.activity"},
+    )
+    op.create_table(
+        "privacy",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("archive", sa.Text(), nullable=True, comment="always, never or roster; null: always"),
+        sa.Column("strangers", sa.Text(), nullable=True, comment="off, mark or refuse; null: as the server is set"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.privacy"},
     )
     op.create_table(
         "pubsub_affiliation",
@@ -400,6 +474,21 @@ def upgrade() -> None:
         batch_op.create_index("push_device", ["device"], unique=False)
 
     op.create_table(
+        "report_message",
+        sa.Column("report", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column(
+            "id", sa.BigInteger(), autoincrement=False, nullable=False, comment="of the log, when it was reported"
+        ),
+        sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds since the epoch"),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["report"],
+            ["report.id"],
+        ),
+        sa.PrimaryKeyConstraint("report", "id"),
+        info={"owner": "homeserver.storage.reports"},
+    )
+    op.create_table(
         "roster_version",
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -439,6 +528,7 @@ def downgrade() -> None:
 
     op.drop_table("refresh_token")
     op.drop_table("roster_version")
+    op.drop_table("report_message")
     with op.batch_alter_table("push", schema=None) as batch_op:
         batch_op.drop_index("push_device")
 
@@ -449,6 +539,7 @@ def downgrade() -> None:
 
     op.drop_table("pubsub_item")
     op.drop_table("pubsub_affiliation")
+    op.drop_table("privacy")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_invite_subject"))
@@ -457,18 +548,29 @@ def downgrade() -> None:
         batch_op.drop_index("invite_username")
 
     op.drop_table("invite")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index("file_expires")
+        batch_op.drop_index("file_account")
+
+    op.drop_table("file")
     with op.batch_alter_table("device", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_account"))
 
     op.drop_table("device")
     op.drop_table("credential")
     op.drop_table("contact")
+    op.drop_table("blocked")
+    op.drop_table("archive_exception")
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.drop_index("stream_expires")
         batch_op.drop_index("stream_account")
 
     op.drop_table("stream")
     op.drop_table("secret")
+    with op.batch_alter_table("report", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_report_at"))
+
+    op.drop_table("report")
     op.drop_table("pubsub_node")
     op.drop_table("peer_state")
     op.drop_table("peer_key")
