@@ -15,16 +15,24 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 });
 await context.route(/^https?:\/\/(?!127\.0\.0\.1|localhost)/, (route) => route.abort());
-const page = context.pages()[0] ?? (await context.newPage());
-page.on("console", (message) => process.stderr.write(`${message.type()}: ${message.text().slice(0, 2000)}\n`));
-page.on("pageerror", (error) => process.stderr.write(`page error: ${error}\n`));
-await page.goto(page_url);
+let page;
+const open = async () => {
+  page = await context.newPage();
+  page.on("console", (message) => process.stderr.write(`${message.type()}: ${message.text().slice(0, 2000)}\n`));
+  page.on("pageerror", (error) => process.stderr.write(`page error: ${error}\n`));
+  await page.goto(page_url);
+};
+await open();
 tell({ id: 0 });
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const { id, code } = JSON.parse(line);
   try {
     if (code === "reload") {
       await page.reload();
+      tell({ id });
+    } else if (code === "new tab") {
+      await page.close();
+      await open();
       tell({ id });
     } else {
       tell({ id, value: (await page.evaluate(code)) ?? null });
