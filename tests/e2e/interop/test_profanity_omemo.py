@@ -38,7 +38,7 @@ async def with_keys(screen: Terminal, jid: str, other: Slix) -> None:
 
 
 async def logged(log: Path, words: str) -> None:
-    """Wait until a program has written something to its log: it shows nothing when a session is there."""
+    """Wait until a program has written something to its log: it shows nothing of lists and sessions."""
     async with asyncio.timeout(PATIENCE):
         while not any(words in found.read_text(errors="replace") for found in log.parent.glob(log.name + "*")):
             await asyncio.sleep(0.1)
@@ -59,6 +59,7 @@ async def test_encrypted_between_two_of_them(one: ParleyServer, two: ParleyServe
         bob.type("/msg ann@one.example")
         await bob.shows("feldspar-one", PATIENCE)
         bob.type("/omemo start")
+        await logged(tmp_path / "bob" / "log", "Setting device list for ann@one.example")
         ann.forget()
         bob.type("granite-two")
         await ann.shows("granite-two", PATIENCE)
