@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.loadgen < job.json
 
-Jobs (`kind`): "closed", "open", "idle", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
+Jobs (`kind`): "closed", "open", "idle", "fanout", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
 `pids` the server processes whose CPU and memory are read at the edges of the measured stretch.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.benchmarks import fanout
 from tests.benchmarks.paging import fill, measure_pages
 from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
@@ -66,6 +67,11 @@ def _idle(job: Job) -> Job:
     return {"connections": count, "kib_per_connection": grown / count, "base_kib": before}
 
 
+def _fanout(job: Job) -> Job:
+    accounts = [Account(**fields) for fields in job["accounts"]]
+    return fanout.measure(accounts, job["what"], job["warm_up"], job["seconds"], job["pids"])
+
+
 def _paging(job: Job) -> Job:
     """Pages at each size of `sizes`; `key` names rows that are there already, otherwise the archive is filled here."""
     sender, reader = _log_in(job)
@@ -86,7 +92,13 @@ def _paging(job: Job) -> Job:
     return {"stages": stages}
 
 
-_KINDS: dict[str, Callable[[Job], Job]] = {"closed": _closed, "open": _open, "idle": _idle, "paging": _paging}
+_KINDS: dict[str, Callable[[Job], Job]] = {
+    "closed": _closed,
+    "open": _open,
+    "idle": _idle,
+    "fanout": _fanout,
+    "paging": _paging,
+}
 
 
 def main() -> None:

@@ -13,8 +13,11 @@ import ssl
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from tests.benchmarks.caps import Capabilities
+
 READ_SIZE = 65536
 _IQ_END = re.compile(rb"</iq>|<iq\b[^>]*/>")
+_QUESTION_END = re.compile(rb"<query\b[^>]*disco#info[^>]*>")
 _FEATURES_END = re.compile(rb"</stream:features>|<stream:features\s*/>")
 _SASL_ANSWER = re.compile(rb"<(success|failure|challenge)\b[^>]*(?:/>|>.*?</\1>)", re.DOTALL)
 _PROCEED = re.compile(rb"<proceed\b[^>]*>")
@@ -87,9 +90,24 @@ class Connection:
         if session and not session.partition(b"</session>")[0].startswith((b"'><optional", b'"><optional')):
             self.ask("session", f"<iq type='set' id='session'><session xmlns='{_SESSION_NS.decode()}'/></iq>")
         self.send(b"<presence/>")
+        self.catch_up()
+
+    def show(self, caps: Capabilities, is_asked: bool = False) -> None:
+        """Become available with capabilities; the first client that has them ``is_asked`` what they are, and answers."""
+        self.send(f"<presence>{caps.element()}</presence>".encode())
+        while is_asked:
+            answers = caps.answers(self.read_until(_QUESTION_END))
+            self.send(answers)
+            is_asked = not answers
+        self.catch_up()
+
+    def catch_up(self) -> bytes:
+        """Read until the answer to a ping; what was sent by then is handled, and what came is returned."""
         self.send(b"<iq type='get' id='ready'><ping xmlns='urn:xmpp:ping'/></iq>")
-        while b"ready" not in self.read_until(_IQ_END):
-            continue
+        received = b""
+        while b"ready" not in received:
+            received += self.read_until(_IQ_END)
+        return received
 
     def ask(self, what: str, iq: str) -> bytes:
         """Send an IQ and return everything up to the end of its answer; LoginError when that is an error."""

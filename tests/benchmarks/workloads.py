@@ -34,6 +34,9 @@ class Scale:
     idle_base: int = 100
     idle_count: int = 500
     settle: float = 1.5
+    contacts: int = 500
+    online: int = 200
+    subscribers: int = 100
     archive_sizes: tuple[int, ...] = (10_000, 200_000)
     pages: int = 200
     page_seconds: float = 8.0
@@ -152,6 +155,32 @@ def idle_tls(kind: RigKind, scale: Scale) -> Figures:
     return _idle(kind, scale, True)
 
 
+def _fanout(kind: RigKind, scale: Scale, what: str, contacts: int, online: int) -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, contacts + 1)
+        rig.contacts = {0: range(1, contacts + 1), **dict.fromkeys(range(1, contacts + 1), (0,))}
+        with rig:
+            accounts = [rig.account(number) for number in range(online + 1)]
+            measured = _generate("fanout", rig, accounts, what=what, warm_up=scale.warm_up, seconds=scale.seconds)
+    count = measured["messages"]
+    return {
+        f"{what}_cpu_us": 1e6 * measured["server_cpu"] / count,
+        f"{what}_round_p50_ms": measured["p50_ms"],
+        "generator_share": measured["generator_cpu"] / measured["seconds"],
+        f"{what}_generator_us": 1e6 * measured["generator_cpu"] / count,
+    }
+
+
+def presence(kind: RigKind, scale: Scale) -> Figures:
+    """A change of presence told to the contacts that are online, one change after the other."""
+    return _fanout(kind, scale, "presence", scale.contacts, scale.online)
+
+
+def events(kind: RigKind, scale: Scale) -> Figures:
+    """An item of personal eventing published again and again, told to contacts by their capabilities."""
+    return _fanout(kind, scale, "event", scale.subscribers, scale.subscribers)
+
+
 def paging(kind: RigKind, scale: Scale) -> Figures:
     """Archive pages of 100 from random places, in a small and in a large archive of one conversation."""
     figures: Figures = {}
@@ -228,6 +257,8 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "idle": idle,
     "idle-tls": idle_tls,
     "federating": federating,
+    "presence": presence,
+    "events": events,
     "paging": paging,
     "start": start,
     "upload": upload,
