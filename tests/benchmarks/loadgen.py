@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.loadgen < job.json
 
-Jobs (`kind`): "closed", "open", "idle", "fanout", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
+Jobs (`kind`): "closed", "open", "idle", "fanout", "arrivals", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
 `pids` the server processes whose CPU and memory are read at the edges of the measured stretch.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.benchmarks import fanout
+from tests.benchmarks import arrivals, fanout
 from tests.benchmarks.paging import fill, measure_pages
 from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
@@ -97,6 +97,7 @@ _KINDS: dict[str, Callable[[Job], Job]] = {
     "open": _open,
     "idle": _idle,
     "fanout": _fanout,
+    "arrivals": arrivals.run,
     "paging": _paging,
 }
 

@@ -37,6 +37,12 @@ class Scale:
     contacts: int = 500
     online: int = 200
     subscribers: int = 100
+    crowd: int = 100
+    crowd_contacts: int = 200
+    publishers: int = 20
+    arrival_rate: float = 150.0
+    arrival_seconds: float = 6.0
+    at_once: int = 1000
     archive_sizes: tuple[int, ...] = (10_000, 200_000)
     pages: int = 200
     page_seconds: float = 8.0
@@ -48,6 +54,10 @@ QUICK = Scale(
     seconds=2.0,
     idle_count=200,
     settle=0.5,
+    crowd=20,
+    arrival_rate=30.0,
+    arrival_seconds=2.0,
+    at_once=40,
     archive_sizes=(1_000, 10_000),
     pages=40,
     upload_bytes=64 * 1024**2,
@@ -181,6 +191,29 @@ def events(kind: RigKind, scale: Scale) -> Figures:
     return _fanout(kind, scale, "event", scale.subscribers, scale.subscribers)
 
 
+def arrivals(kind: RigKind, scale: Scale) -> Figures:
+    """Logins with contact list, capabilities and newest items, at a fixed rate and at once, plain TCP; contacts are away."""
+    first, users = scale.crowd_contacts, scale.crowd_contacts + scale.crowd + 1
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, users)
+        rig.hashed = True
+        rig.contacts = {
+            **dict.fromkeys(range(first), range(first, users)),
+            **dict.fromkeys(range(first, users), range(first)),
+        }
+        with rig:
+            numbers = (*range(scale.publishers), *range(first, users))
+            return _generate(
+                "arrivals",
+                rig,
+                [rig.account(number) for number in numbers],
+                publishers=scale.publishers,
+                rate=scale.arrival_rate,
+                seconds=scale.arrival_seconds,
+                herd=scale.at_once,
+            )
+
+
 def paging(kind: RigKind, scale: Scale) -> Figures:
     """Archive pages of 100 from random places, in a small and in a large archive of one conversation."""
     figures: Figures = {}
@@ -259,6 +292,7 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "federating": federating,
     "presence": presence,
     "events": events,
+    "arrivals": arrivals,
     "paging": paging,
     "start": start,
     "upload": upload,
