@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
@@ -96,20 +97,27 @@ def create(connection: Connection, new: NewAccount) -> Account:
     return found
 
 
+_VERIFIER: Final = (
+    select(
+        credential.c.mechanism,
+        credential.c.salt,
+        credential.c.iterations,
+        credential.c.stored_key,
+        credential.c.server_key,
+    )
+    .join(account, account.c.id == credential.c.account)
+    .where(
+        account.c.jid == bindparam("bare"),
+        account.c.state == AccountState.ACTIVE,
+        credential.c.mechanism == bindparam("wanted"),
+    )
+)
+
+
 def verifier(connection: Connection, bare: str, mechanism: str) -> Verifier | None:
     """The verifier of an account that may log in, or None."""
-    row = connection.execute(
-        select(credential)
-        .join(account, account.c.id == credential.c.account)
-        .where(
-            account.c.jid == bare,
-            account.c.state == AccountState.ACTIVE,
-            credential.c.mechanism == mechanism,
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return Verifier(row.mechanism, row.salt, row.iterations, row.stored_key, row.server_key)
+    row = connection.execute(_VERIFIER, {"bare": bare, "wanted": mechanism}).one_or_none()
+    return None if row is None else Verifier(*row)
 
 
 def change_password(

@@ -61,13 +61,18 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
     if request.end is not None:
         high = min(high, request.end + connection.execute(select(log_state.c.lead)).scalar_one())
     bounds = (low, min(high, view.through))
+    query = _LATEST if request.backwards else _OLDEST
+    if len(checks) > 1:
+        query = query.where(*checks[1:])
+    if request.peer is not None:
+        query = query.where(_with(connection, request.peer))
     found: list[Entry] = []
     if request.backwards:
         found = _from_tail(connection, owner, tail[::-1], checks, wanted)
         if len(found) < wanted:
-            found += _indexed(connection, owner, bounds, checks, wanted - len(found), peer=request.peer, backwards=True)
+            found += _indexed(connection, owner, bounds, query, wanted - len(found))
     else:
-        found = _indexed(connection, owner, bounds, checks, wanted, peer=request.peer, backwards=False)
+        found = _indexed(connection, owner, bounds, query, wanted)
         if len(found) < wanted:
             found += _from_tail(connection, owner, tail, checks, wanted - len(found))
     complete = len(found) < wanted
@@ -78,7 +83,7 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
 def behind(connection: Connection, owner: int, position: int, limit: int, view: View) -> Page:
     """Every entry of the owner above ``position``, archived or not, oldest first."""
     wanted = limit + 1
-    found = _indexed(connection, owner, (position + 1, view.through), [], wanted, peer=None, backwards=False)
+    found = _indexed(connection, owner, (position + 1, view.through), _ENTRIES, wanted)
     if len(found) < wanted:
         tail = _tail_ids(connection, view, None, (position + 1, 2**62))
         found += _from_tail(connection, owner, tail, [], wanted - len(found))
@@ -93,30 +98,23 @@ def pending(
     With ``unarchived`` only those that the archive does not show.
     """
     low = max(after, settled(connection, owner), view.settling) + 1
-    checks = [_KEPT, log.c.recipient == owner]
-    if unarchived:
-        checks.append(~_ARCHIVED)
-    found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
-    if len(found) < limit:
-        tail = _tail_ids(connection, view, None, (low, 2**62))
-        found += _from_tail(connection, owner, tail, checks, limit - len(found))
-    return found
+    return _waiting(connection, owner, low, limit, view, unarchived)
 
 
 def newest_id(connection: Connection, owner: int, view: View) -> int:
     """The highest id of the owner's entries, archived or waiting; 0 without any."""
     if view.tail:
         return view.tail[-1][0]
-    query = select(func.max(entry.c.id)).where(entry.c.owner == owner, entry.c.id <= view.through)
-    return connection.execute(query).scalar_one() or 0
+    return connection.execute(_NEWEST_ID, {"owner": owner, "high": view.through}).scalar_one() or 0
 
 
 def pending_or_newest(
     connection: Connection, owner: int, after: int, limit: int, view: View
 ) -> tuple[list[Entry], int]:
     """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
-    found = pending(connection, owner, after, limit, view)
-    if found or after > max(settled(connection, owner), view.settling):
+    position = max(settled(connection, owner), view.settling)
+    found = _waiting(connection, owner, max(after, position) + 1, limit, view)
+    if found or after > position:
         return found, 0
     return found, newest_id(connection, owner, view)
 
@@ -146,8 +144,10 @@ def entry_by_id(connection: Connection, owner: int, id_: int) -> Entry | None:
 def first_and_last(connection: Connection, owner: int, view: View) -> tuple[Entry | None, Entry | None]:
     """The oldest and the newest entry of the owner's archive (XEP-0313 s4.1 metadata)."""
     first = page(connection, owner, PageRequest(limit=1), view).entries
+    if not first:
+        return None, None
     last = page(connection, owner, PageRequest(limit=1, backwards=True), view).entries
-    return (first[0] if first else None, last[0] if last else None)
+    return first[0], last[0] if last else None
 
 
 def count(connection: Connection, owner: int, peer: str | None, view: View) -> int:
@@ -170,14 +170,15 @@ def count(connection: Connection, owner: int, peer: str | None, view: View) -> i
 def has_written(connection: Connection, owner: int, peer: str, view: View) -> bool:
     """Whether the owner's archive holds a message that it sent to ``peer`` (bare JID)."""
     checks = [_ARCHIVED, log.c.sender == owner]
-    if _indexed(connection, owner, (0, view.through), checks, 1, peer=peer, backwards=True):
+    query = _LATEST.where(checks[1], _with(connection, peer))
+    if _indexed(connection, owner, (0, view.through), query, 1):
         return True
     return bool(_from_tail(connection, owner, _tail_ids(connection, view, peer, (0, 2**62)), checks, 1))
 
 
 def settled(connection: Connection, owner: int) -> int:
     """The id up to which nothing waits for the owner, 0 at first."""
-    found = connection.execute(select(mailbox.c.settled).where(mailbox.c.account == owner)).scalar_one_or_none()
+    found = connection.execute(_SETTLED, {"owner": owner}).scalar_one_or_none()
     return found if found is not None else 0
 
 
@@ -281,30 +282,57 @@ def _rows(owner: int, ids: Sequence[int]) -> Select[Any]:
     )
 
 
-def _indexed(
-    connection: Connection,
-    owner: int,
-    bounds: Bounds,
-    checks: Sequence[ColumnElement[bool]],
-    limit: int,
-    *,
-    peer: str | None,
-    backwards: bool,
-) -> list[Entry]:
-    query = (
+def _listing(*checks: ColumnElement[bool], backwards: bool = False) -> Select[Any]:
+    """Entries of ``owner`` from ``low`` to ``high``, at most ``limit``. SQLAlchemy spends more on a statement made anew than
+    SQLite on its rows, so those of every login are made once."""
+    return (
         select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer"))
         .select_from(
             entry.join(log, log.c.id == entry.c.id)
             .outerjoin(_local, _local.c.id == entry.c.peer)
             .outerjoin(address, address.c.id == -entry.c.peer)
         )
-        .where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
+        .where(
+            entry.c.owner == bindparam("owner"),
+            entry.c.id >= bindparam("low"),
+            entry.c.id <= bindparam("high"),
+            *checks,
+        )
         .order_by(entry.c.id.desc() if backwards else entry.c.id)
-        .limit(limit)
+        .limit(bindparam("limit"))
     )
-    if peer is not None:
-        query = query.where(_with(connection, peer))
-    return [_entry(owner, row) for row in connection.execute(query)]
+
+
+_TO_OWNER: Final = log.c.recipient == bindparam("owner")
+_ENTRIES: Final = _listing()
+_OLDEST: Final = _listing(_ARCHIVED)
+_LATEST: Final = _listing(_ARCHIVED, backwards=True)
+_WAITING: Final = _listing(_KEPT, _TO_OWNER)
+_WAITING_UNARCHIVED: Final = _listing(_KEPT, _TO_OWNER, ~_ARCHIVED)
+_SETTLED: Final = select(mailbox.c.settled).where(mailbox.c.account == bindparam("owner"))
+_NEWEST_ID: Final = select(func.max(entry.c.id)).where(
+    entry.c.owner == bindparam("owner"), entry.c.id <= bindparam("high")
+)
+
+
+def _waiting(
+    connection: Connection, owner: int, low: int, limit: int, view: View, unarchived: bool = False
+) -> list[Entry]:
+    """What waits from ``low`` on."""
+    query = _WAITING_UNARCHIVED if unarchived else _WAITING
+    found = _indexed(connection, owner, (low, view.through), query, limit)
+    if len(found) < limit:
+        tail = _tail_ids(connection, view, None, (low, 2**62))
+        if tail:
+            checks = [_KEPT, log.c.recipient == owner, *([~_ARCHIVED] if unarchived else ())]
+            found += _from_tail(connection, owner, tail, checks, limit - len(found))
+    return found
+
+
+def _indexed(connection: Connection, owner: int, bounds: Bounds, query: Select[Any], limit: int) -> list[Entry]:
+    """Run a `_listing`."""
+    values = {"owner": owner, "low": bounds[0], "high": bounds[1], "limit": limit}
+    return [_entry(owner, row) for row in connection.execute(query, values)]
 
 
 def _from_tail(
