@@ -1,10 +1,11 @@
 """SQL for publish-subscribe: nodes, items, affiliations, subscriptions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.pubsub import Affiliation, Item, Node, NodeConfig, Subscription, SubscriptionState
@@ -29,13 +30,41 @@ PAGE_BYTES: Final = 1024 * 1024
 """A page ends where its payloads would be more than this; it has one item at least."""
 _CHUNK: Final = 500
 
+# Logins and publishers run these: SQLAlchemy spends more on a statement made anew than SQLite on its rows.
+_NODES: Final = select(pubsub_node).where(pubsub_node.c.host == bindparam("host")).order_by(pubsub_node.c.name)
+_SIZE: Final = (
+    select(pubsub_node.c.held, pubsub_node.c.bytes).where(pubsub_node.c.id == bindparam("node")).with_for_update()
+)
+_NEWEST_AT: Final = select(func.max(pubsub_item.c.at)).where(pubsub_item.c.node == bindparam("node"))
+_ITEM_BYTES: Final = select(func.length(pubsub_item.c.payload)).where(
+    pubsub_item.c.node == bindparam("node"), pubsub_item.c.id == bindparam("item")
+)
+_OTHERS: Final = select(func.sum(pubsub_node.c.bytes)).where(
+    pubsub_node.c.host == bindparam("host"), pubsub_node.c.id != bindparam("node")
+)
+_NOTE: Final = (
+    update(pubsub_node)
+    .where(pubsub_node.c.id == bindparam("node"))
+    .values(held=bindparam("count"), bytes=bindparam("size"))
+)
+
+
+@lru_cache(maxsize=2)
+def _putting(insert: Callable[[Table], Any]) -> Any:
+    """An item, in the place of one with the same id; made once for each database."""
+    made = insert(pubsub_item)
+    return made.on_conflict_do_update(
+        index_elements=[pubsub_item.c.node, pubsub_item.c.id],
+        set_={name: made.excluded[name] for name in ("at", "publisher", "payload")},
+    )
+
 
 # --- nodes ----------------------------------------------------------------------------------------------------------
 
 
 def load(conn: Connection, host: str) -> list[StoredNode]:
     """All nodes of a host."""
-    rows = conn.execute(select(pubsub_node).where(pubsub_node.c.host == host).order_by(pubsub_node.c.name))
+    rows = conn.execute(_NODES, {"host": host}).all()
     found = {row.id: StoredNode(_node(row), items=row.held, bytes=row.bytes) for row in rows}
     if not found:
         return []
@@ -126,20 +155,16 @@ def hosts_naming(conn: Connection, jid: str) -> list[str]:
 def publish(conn: Connection, new: Publication) -> Published:
     """Store items, later ones as newer ones. Raises `Exists` and `Full`; then nothing is stored."""
     node = create(conn, new.node) if isinstance(new.node, NewNode) else new.node
-    row = conn.execute(
-        select(pubsub_node.c.held, pubsub_node.c.bytes).where(pubsub_node.c.id == node).with_for_update()
-    ).one()
-    at = max(new.now, (conn.execute(select(func.max(pubsub_item.c.at)).where(_of(node))).scalar() or 0) + 1)
+    row = conn.execute(_SIZE, {"node": node}).one()
+    at = max(new.now, (conn.execute(_NEWEST_AT, {"node": node}).scalar() or 0) + 1)
+    put = _putting(dialect.inserter(conn))
     count, size = row.held, row.bytes
     stored = []
     for id_, payload in new.items:
         item = Item(id_, new.publisher.to_bare(), at, payload)
-        before = conn.execute(
-            select(func.length(pubsub_item.c.payload)).where(_of(node), pubsub_item.c.id == id_)
-        ).scalar()
-        values = {"at": at, "publisher": item.publisher.bare, "payload": payload}
-        made = dialect.upsert(conn, pubsub_item).values(node=node, id=id_, **values)
-        conn.execute(made.on_conflict_do_update(index_elements=[pubsub_item.c.node, pubsub_item.c.id], set_=values))
+        before = conn.execute(_ITEM_BYTES, {"node": node, "item": id_}).scalar()
+        values = {"node": node, "id": id_, "at": at, "publisher": item.publisher.bare, "payload": payload}
+        conn.execute(put, values)
         count += before is None
         size += len(payload) - (before or 0)
         stored.append(item)
@@ -147,8 +172,7 @@ def publish(conn: Connection, new: Publication) -> Published:
     count, size = _trim(conn, node, count, size, new.keep)
     taken = size
     if new.shared:
-        of_host = and_(pubsub_node.c.host == new.host.bare, pubsub_node.c.id != node)
-        taken += int(conn.execute(select(func.sum(pubsub_node.c.bytes)).where(of_host)).scalar() or 0)
+        taken += int(conn.execute(_OTHERS, {"host": new.host.bare, "node": node}).scalar() or 0)
     if taken > new.room and size > row.bytes:
         raise Full
     return Published(node, tuple(stored), count, size)
@@ -303,7 +327,7 @@ def _measure(conn: Connection, node: int) -> tuple[int, int]:
 
 
 def _note(conn: Connection, node: int, count: int, size: int) -> None:
-    conn.execute(update(pubsub_node).where(pubsub_node.c.id == node).values(held=count, bytes=size))
+    conn.execute(_NOTE, {"node": node, "count": count, "size": size})
 
 
 def _node(row: Any) -> Node:
