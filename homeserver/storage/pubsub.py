@@ -1,11 +1,10 @@
 """SQL for publish-subscribe: nodes, items, affiliations, subscriptions."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.pubsub import Affiliation, Item, Node, NodeConfig, Subscription, SubscriptionState
@@ -35,28 +34,23 @@ _NODES: Final = select(pubsub_node).where(pubsub_node.c.host == bindparam("host"
 _SIZE: Final = (
     select(pubsub_node.c.held, pubsub_node.c.bytes).where(pubsub_node.c.id == bindparam("node")).with_for_update()
 )
-_NEWEST_AT: Final = select(func.max(pubsub_item.c.at)).where(pubsub_item.c.node == bindparam("node"))
-_ITEM_BYTES: Final = select(func.length(pubsub_item.c.payload)).where(
+_BYTES_BEFORE: Final = select(func.length(pubsub_item.c.payload)).where(
     pubsub_item.c.node == bindparam("node"), pubsub_item.c.id == bindparam("item")
 )
-_OTHERS: Final = select(func.sum(pubsub_node.c.bytes)).where(
-    pubsub_node.c.host == bindparam("host"), pubsub_node.c.id != bindparam("node")
+_FACTS: Final = select(
+    _BYTES_BEFORE.scalar_subquery(),
+    select(func.max(pubsub_item.c.at)).where(pubsub_item.c.node == bindparam("node")).scalar_subquery(),
+    select(func.sum(pubsub_node.c.bytes))
+    .where(pubsub_node.c.host == bindparam("host"), pubsub_node.c.id != bindparam("node"))
+    .scalar_subquery(),
 )
-_NOTE: Final = (
-    update(pubsub_node)
-    .where(pubsub_node.c.id == bindparam("node"))
-    .values(held=bindparam("count"), bytes=bindparam("size"))
+"""Bytes of the first item as it was, when the newest item was published, bytes of the host's other nodes."""
+_PUT: Final = dialect.insert(
+    pubsub_item,
+    [getattr(pubsub_item.c, name) for name in ("node", "id", "at", "publisher", "payload")],
+    "ON CONFLICT (node, id) DO UPDATE SET at = excluded.at, publisher = excluded.publisher, payload = excluded.payload",
 )
-
-
-@lru_cache(maxsize=2)
-def _putting(insert: Callable[[Table], Any]) -> Any:
-    """An item, in the place of one with the same id; made once for each database."""
-    made = insert(pubsub_item)
-    return made.on_conflict_do_update(
-        index_elements=[pubsub_item.c.node, pubsub_item.c.id],
-        set_={name: made.excluded[name] for name in ("at", "publisher", "payload")},
-    )
+_NOTE: Final = dialect.update(pubsub_node, pubsub_node.c.id, [pubsub_node.c.held, pubsub_node.c.bytes])
 
 
 # --- nodes ----------------------------------------------------------------------------------------------------------
@@ -156,23 +150,22 @@ def publish(conn: Connection, new: Publication) -> Published:
     """Store items, later ones as newer ones. Raises `Exists` and `Full`; then nothing is stored."""
     node = create(conn, new.node) if isinstance(new.node, NewNode) else new.node
     row = conn.execute(_SIZE, {"node": node}).one()
-    at = max(new.now, (conn.execute(_NEWEST_AT, {"node": node}).scalar() or 0) + 1)
-    put = _putting(dialect.inserter(conn))
+    first = new.items[0][0] if new.items else ""
+    before, newest, others = conn.execute(_FACTS, {"node": node, "item": first, "host": new.host.bare}).one()
+    at = max(new.now, (newest or 0) + 1)
     count, size = row.held, row.bytes
-    stored = []
+    publisher = new.publisher.to_bare()
+    stored: list[Item] = []
     for id_, payload in new.items:
-        item = Item(id_, new.publisher.to_bare(), at, payload)
-        before = conn.execute(_ITEM_BYTES, {"node": node, "item": id_}).scalar()
-        values = {"node": node, "id": id_, "at": at, "publisher": item.publisher.bare, "payload": payload}
-        conn.execute(put, values)
+        if stored:
+            before = conn.execute(_BYTES_BEFORE, {"node": node, "item": id_}).scalar()
+        _PUT.run(conn, [(node, id_, at, publisher.bare, payload)])
         count += before is None
         size += len(payload) - (before or 0)
-        stored.append(item)
+        stored.append(Item(id_, publisher, at, payload))
         at += 1
     count, size = _trim(conn, node, count, size, new.keep)
-    taken = size
-    if new.shared:
-        taken += int(conn.execute(_OTHERS, {"host": new.host.bare, "node": node}).scalar() or 0)
+    taken = size + (int(others or 0) if new.shared else 0)
     if taken > new.room and size > row.bytes:
         raise Full
     return Published(node, tuple(stored), count, size)
@@ -327,7 +320,7 @@ def _measure(conn: Connection, node: int) -> tuple[int, int]:
 
 
 def _note(conn: Connection, node: int, count: int, size: int) -> None:
-    conn.execute(_NOTE, {"node": node, "count": count, "size": size})
+    _NOTE.run(conn, [(node, count, size)])
 
 
 def _node(row: Any) -> Node:
