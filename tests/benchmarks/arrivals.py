@@ -17,7 +17,7 @@ from tests.benchmarks.logins import Figures, Keys, Login, Neighbour
 from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.wire import Account, Connection
 
-_CAPS: Final = Capabilities((METADATA,))
+CAPS: Final = Capabilities((METADATA,))
 _SASL2: Final = b"urn:xmpp:sasl:2"
 _ITEM: Final = b"</event>"
 
@@ -40,7 +40,7 @@ class Arrival(Login):
     async def _ready(self) -> None:
         self._send(
             "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>"
-            f"<presence>{_CAPS.element()}</presence><iq type='get' id='ready'><ping xmlns='urn:xmpp:ping'/></iq>"
+            f"<presence>{CAPS.element()}</presence><iq type='get' id='ready'><ping xmlns='urn:xmpp:ping'/></iq>"
         )
         missing = self._items
         is_answered = False
@@ -62,7 +62,7 @@ def publish(accounts: Sequence[Account]) -> None:
         connection = Connection(account)
         connection.login()
         if number == 0:
-            connection.show(_CAPS, is_asked=True)
+            connection.show(CAPS, is_asked=True)
         connection.ask("publishing", (change % (number, number)).decode())
         connection.close()
 

@@ -55,10 +55,20 @@ def _open(job: Job) -> Job:
 def _idle(job: Job) -> Job:
     """Memory per connection: the growth from the first `base` logins to all of them, after a pause each."""
     every = job["accounts"]
-    kept = _log_in({"accounts": every[: job["base"]]})
+    publishers = [Account(**fields) for fields in job.get("publishers", ())]
+    if publishers:
+        arrivals.publish(publishers)
+
+    def come(accounts: list[Job]) -> list[Connection]:
+        connections = _log_in({"accounts": accounts})
+        for connection in connections if publishers else ():
+            connection.move_in(arrivals.CAPS, len(publishers))
+        return connections
+
+    kept = come(every[: job["base"]])
     time.sleep(job["settle"])
     before = memory_kib(job["pids"])
-    kept += _log_in({"accounts": every[job["base"] :]})
+    kept += come(every[job["base"] :])
     time.sleep(job["settle"])
     grown = memory_kib(job["pids"]) - before
     count = len(every) - job["base"]

@@ -214,6 +214,32 @@ def arrivals(kind: RigKind, scale: Scale) -> Figures:
             )
 
 
+def _idle_at_home(kind: RigKind, scale: Scale, tls: bool) -> Figures:
+    clients = scale.idle_base + scale.idle_count
+    contacts = range(clients, clients + scale.crowd_contacts)
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, clients + scale.crowd_contacts, tls)
+        publishing = contacts[: scale.publishers]
+        rig.contacts = {**dict.fromkeys(range(clients), contacts), **dict.fromkeys(publishing, range(clients))}
+        with rig:
+            accounts = [rig.account(number) for number in range(clients)]
+            publishers = [asdict(rig.account(number)) for number in publishing]
+            measured = _generate(
+                "idle", rig, accounts, base=scale.idle_base, settle=scale.settle, publishers=publishers
+            )
+    return {"kib_per_connection": measured["kib_per_connection"]}
+
+
+def idle_at_home(kind: RigKind, scale: Scale) -> Figures:
+    """As `idle`, of a client with stream management, copies, contact list, capabilities, newest items of contacts."""
+    return _idle_at_home(kind, scale, False)
+
+
+def idle_at_home_tls(kind: RigKind, scale: Scale) -> Figures:
+    """The same over STARTTLS."""
+    return _idle_at_home(kind, scale, True)
+
+
 def paging(kind: RigKind, scale: Scale) -> Figures:
     """Archive pages of 100 from random places, in a small and in a large archive of one conversation."""
     figures: Figures = {}
@@ -293,6 +319,8 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "presence": presence,
     "events": events,
     "arrivals": arrivals,
+    "idle-at-home": idle_at_home,
+    "idle-at-home-tls": idle_at_home_tls,
     "paging": paging,
     "start": start,
     "upload": upload,
