@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.files import FileEndpoints
 from client_api.http.invites import InviteEndpoints
@@ -21,6 +23,7 @@ from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -47,6 +50,9 @@ GROUPS: Final = (
     DirectoryEndpoints,
     AdministrationEndpoints,
     Messages,
+    Conversations,
+    Amendments,
+    Searching,
     PresenceEndpoints,
     PushEndpoints,
     Calls,
@@ -70,7 +76,10 @@ OpenAPI 3.1 under `/openapi.json`, and as a page to try it under `/docs`.
   integer `user_id` for accounts of this server.
 - `client_id` is the idempotency key of the sending account: for a week the same id with the same content gives the same
   answer, with other content 409. Peers and XMPP clients see it as `<origin-id/>`.
-- `xml` of a message is a list of elements, each as text: corrections, reactions, markers, whatever has no member of its own.
+- `xml` of a message is a list of elements, each as text: whatever has no member of its own.
+- `replaces`, `retracts`, `reaction`, `displayed` and `delivered` of an event name another message by its `stanza_id`. A
+  correction or retraction counts for messages of its own sender only: look for the id among those `from` the same bare
+  address. `retracted` stands in a message that was taken back.
 - 201 and the `sent` frame follow the write to disk.
 
 ## A conversation

@@ -9,13 +9,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from client_api.http.auth import Auth, Login, Password, Username
+from client_api.http.conversations import ConversationInfo, Conversations, ConversationsQuery
 from client_api.http.endpoint import Call, endpoint
 from client_api.http.files import UPLOAD_ERRORS, FileEndpoints, FileQuery
 from client_api.http.messages import (
     SEND_ERRORS,
     ClientId,
-    ConversationInfo,
-    ConversationsQuery,
     Id,
     Messages,
     MessagesQuery,
@@ -103,9 +102,10 @@ class FileUploaded(Struct):
 class Seeds:
     """Each handler calls the endpoint it stands for."""
 
-    def __init__(self, auth: Auth, messages: Messages, files: FileEndpoints) -> None:
+    def __init__(self, auth: Auth, messages: Messages, conversations: Conversations, files: FileEndpoints) -> None:
         self._auth = auth
         self._messages = messages
+        self._conversations = conversations
         self._files = files
 
     @endpoint(
@@ -141,7 +141,7 @@ class Seeds:
     @endpoint("GET", "/fetch-conversations", query=ConversationsQuery, returns=FetchedConversations)
     async def fetch_conversations(self, caller: Caller, query: ConversationsQuery) -> FetchedConversations:
         """The account's conversations; as GET /v1/conversations."""
-        found = await self._messages.conversations(caller, query)
+        found = await self._conversations.listing(caller, query)
         return FetchedConversations(True, found.conversations)
 
     @endpoint("GET", "/fetch-messages", query=FetchMessagesQuery, returns=FetchedMessages, errors=(NotFound,))

@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
 from client_api.http.files import FileEndpoints, FileRoutes
@@ -20,6 +22,7 @@ from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -63,16 +66,20 @@ def build_json(
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
     files = FileEndpoints(rules.files)
+    conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
+        conversations,
+        Amendments(messages, rules.mailboxes),
+        Searching(rules.search, messages, rules.mailboxes, rules.pages),
         PresenceEndpoints(rules.contacts, rules.sessions, live),
         PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
-        Seeds(auth, messages, files),
+        Seeds(auth, messages, conversations, files),
         files,
         Blocks(rules.blocking, rules.reports),
         PrivacyEndpoints(rules.privacy),

@@ -21,6 +21,7 @@ from homeserver.listeners import Certificates
 from homeserver.protocol import namespaces as ns
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
+from homeserver.services.displayed import DisplayedNotes
 from homeserver.services.health import Health
 from homeserver.services.names import service_labels
 from homeserver.services.operations import Operations
@@ -35,10 +36,16 @@ async def build(
     rules = await build_rules(settings, public_url, stack)
     xmpp = build_xmpp(settings, rules)
     reloader.subscribe(partial(take_over, rules, xmpp))
-    parts: list[Startable] = [xmpp.face]
+    rules.pubsub.on_event.append(DisplayedNotes(rules.inbox, rules.mailboxes, rules.accounts))
+    parts: list[Startable] = [rules.search, xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
-    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
+    chores: list[Callable[[], Awaitable[object]]] = [
+        rules.streams.expire,
+        rules.tokens.purge,
+        rules.invites.purge,
+        rules.departures.purge,
+    ]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"

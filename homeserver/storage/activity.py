@@ -1,27 +1,22 @@
 """SQL for the time an account was last available."""
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
-
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Insert, delete, select
 
 from homeserver.storage import dialect
 from homeserver.storage.schema import last_activity as table
 
+_NOTE: dict[str, Insert] = {}
+"""By database: every logout writes this, so it is made once."""
+
 
 def note(conn: Connection, account: int, at: float, status: str) -> None:
     """The account's last session became unavailable at ``at`` (seconds since the epoch), saying ``status``."""
-    conn.execute(_noting(dialect.inserter(conn)), {"account": account, "at": at, "status": status})
-
-
-@lru_cache(maxsize=2)
-def _noting(insert: Callable[[Table], Any]) -> Any:
-    """Made once for each database: every logout runs it."""
-    made = insert(table)
-    return made.on_conflict_do_update(
-        index_elements=[table.c.account], set_={"at": made.excluded.at, "status": made.excluded.status}
-    )
+    name = conn.dialect.name
+    if name not in _NOTE:
+        made = dialect.upsert(conn, table)
+        changed = {"at": made.excluded.at, "status": made.excluded.status}
+        _NOTE[name] = made.on_conflict_do_update(index_elements=[table.c.account], set_=changed)
+    conn.execute(_NOTE[name], {"account": account, "at": at, "status": status})
 
 
 def last(conn: Connection, account: int) -> tuple[float, str] | None:

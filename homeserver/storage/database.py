@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from homeserver.storage import engines, log_index, migrations, owner_lock, schema
+from homeserver.storage import engines, log_index, migrations, owner_lock, schema, search
 from homeserver.storage.batch import BatchWriter, CrashPoint
 from homeserver.storage.committers import ThreadCommitter
 from homeserver.storage.group_commit import GroupCommit
@@ -61,6 +61,26 @@ class Database(ABC):
     @abstractmethod
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(connection, ...)`` in one transaction, commit, return what it returned."""
+
+    async def share(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `write`, in the transaction of whoever else commits now: for what many do at once, such as logins."""
+        done = asyncio.get_running_loop().create_future()
+        found: list[T] = []
+
+        def run(connection: Connection) -> None:
+            found.append(fn(connection, *args, **kwargs))
+
+        def then(error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.commit.also(run, then=then)
+        await done
+        return found[-1]  # a batch that fails is run once more
 
 
 class SqliteDatabase(Database):
@@ -138,6 +158,7 @@ async def _open_sqlite(
         stack.push_async_callback(readers.close)
         turns = Turns()
         await writer.submit(log_index.ensure_state, ())
+        await writer.submit(search.ensure, ())
         last: int = await writer.submit(log_index.last_id, ())
         while not await writer.submit(log_index.fill_rest, ()):
             pass

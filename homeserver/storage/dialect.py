@@ -107,16 +107,10 @@ def update(table: Table, key: Column[Any], changed: Sequence[Column[Any]]) -> Bu
     )
 
 
-def inserter(connection: Connection) -> Callable[[Table], Any]:
-    """What makes an INSERT that has ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-    # The dialect of a connection is loaded; naming both of them would load the other as well.
-    made: Callable[[Table], Any] = import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
-    return made
-
-
 def upsert(connection: Connection, table: Table) -> Any:
     """An INSERT into ``table`` that has ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-    return inserter(connection)(table)
+    # The dialect of a connection is loaded; naming both of them would load the other as well.
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 def greatest(connection: Connection) -> str:

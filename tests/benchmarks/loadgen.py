@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.benchmarks import arrivals, fanout
+from tests.benchmarks import arrivals, fanout, logins
 from tests.benchmarks.paging import fill, measure_pages
 from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
@@ -109,6 +109,7 @@ _KINDS: dict[str, Callable[[Job], Job]] = {
     "fanout": _fanout,
     "arrivals": arrivals.run,
     "paging": _paging,
+    "logins": logins.run,
 }
 
 

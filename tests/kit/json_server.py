@@ -10,9 +10,11 @@ from typing import Any, cast
 import aiohttp
 
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
 from client_api.http.files import FileEndpoints, FileRoutes
@@ -22,6 +24,7 @@ from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
@@ -41,6 +44,7 @@ from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
 from homeserver.services.files import Files
+from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -52,6 +56,7 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
 from homeserver.storage.blobs import Blobs
@@ -233,6 +238,9 @@ async def json_server(
         auth = Auth(known, Registrations(known, invitations, contacts), tokens, buckets)
         pages = Pages(archive)
         messages = Messages(known, mailboxes, sender, Reader(served), pages, limits.stanza_bytes)
+        inbox = Inbox(database, mailboxes)
+        messaging.on_stored.append(inbox.observe)
+        conversations = Conversations(messages, inbox, mailboxes, pages)
         services = LiveServices(sessions, delivery, presence, router)
         bounds = SocketBounds(
             origins=frozenset(settings.cors_origins),
@@ -252,7 +260,10 @@ async def json_server(
             AdministrationEndpoints(known, roles, invitations),
             messages,
             PresenceEndpoints(contacts, sessions, live),
-            Seeds(auth, messages, file_endpoints),
+            conversations,
+            Amendments(messages, mailboxes),
+            Searching(Search(database), messages, mailboxes, pages),
+            Seeds(auth, messages, conversations, file_endpoints),
             file_endpoints,
         ]
         endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
@@ -295,6 +306,7 @@ async def json_server(
             )
         listener.close()
         await server.stop()
+        await inbox.close()
         await files.close()
         known.close()
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
@@ -73,7 +72,13 @@ async def service(server: World, tmp_path: Path) -> AsyncIterator[Service]:
     own = server.router.on_local
     handlers = collect(features)
     dispatcher = Dispatcher(
-        handlers, server.accounts, server.sessions, server.router, cast(Any, None), Enquiries(server.router)
+        handlers,
+        server.accounts,
+        server.sessions,
+        server.router,
+        server.messaging,
+        Enquiries(server.router),
+        server.privacy,
     )
     server.router.on_local = own
     dispatcher.serve(SERVICE, Addressee.UPLOAD)
