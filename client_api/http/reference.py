@@ -13,6 +13,7 @@ from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.calls import Calls
 from client_api.http.contacts import ContactEndpoints
 from client_api.http.conversations import Conversations
@@ -59,6 +60,7 @@ GROUPS: Final = (
     DirectoryEndpoints,
     AdministrationEndpoints,
     Messages,
+    BroadcastEndpoints,
     Conversations,
     Amendments,
     Searching,

@@ -157,10 +157,7 @@ class Contacts:
             return (await self._change(account, jid, decide)).after
 
     async def remove(self, account: Account, jid: JID) -> None:
-        """Take a contact from the roster and end the subscriptions both ways (RFC 6121 s2.5).
-
-        Raises `NotFound` where it is not in the roster.
-        """
+        """Take a contact from the roster and end the subscriptions both ways (RFC 6121 s2.5). Raises `NotFound`."""
         jid = jid.to_bare()
 
         def decide(before: Contact) -> Contact:

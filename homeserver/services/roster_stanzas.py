@@ -41,7 +41,7 @@ def push(contact: Contact, to: JID) -> Stanza:
 
 def request(account: JID, contact: JID, words: str = "", token: str = "") -> Stanza:
     """A subscription request. ``words`` are for the contact's user, ``token`` is an invitation of the contact's
-    (XEP-0379 s3.5)."""
+    (XEP-0379 s3.4)."""
     status = [element(ns.CLIENT, "status", None, words)] if words else []
     preauth = [element(ns.PRE_AUTHENTICATION, "preauth", {"token": token})] if token else []
     return presence(SUBSCRIBE, account, contact, None, *status, *preauth)
