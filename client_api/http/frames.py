@@ -40,10 +40,13 @@ class SendFrame(Struct, tag_field="type", tag="send", forbid_unknown_fields=True
     thread: Annotated[str, Meta(max_length=1023)] | None = None
     reply_to: Reply | None = None
     xml: Annotated[list[str], Meta(max_length=50)] = []
+    receipt: bool = False
 
     def message(self) -> NewMessage:
         """The body POST /v1/messages would have."""
-        return NewMessage(self.to, self.client_id, self.text, self.kind, self.thread, self.reply_to, self.xml)
+        return NewMessage(
+            self.to, self.client_id, self.text, self.kind, self.thread, self.reply_to, self.xml, self.receipt
+        )
 
 
 class PresenceFrame(Struct, tag_field="type", tag="presence", forbid_unknown_fields=True):

@@ -46,7 +46,8 @@ ClientId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class NewMessage(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A message to send. ``to`` is an address, or the ``user_id`` of an account here."""
+    """A message to send. ``to`` is an address, or the ``user_id`` of an account here. With ``receipt`` the other side is
+    asked to say when it was delivered and when it was read (XEP-0184, XEP-0333)."""
 
     to: Recipient | Id
     client_id: ClientId
@@ -55,6 +56,7 @@ class NewMessage(Struct, forbid_unknown_fields=True, omit_defaults=True):
     thread: Annotated[str, Meta(max_length=1023)] | None = None
     reply_to: Reply | None = None
     xml: Annotated[list[str], Meta(max_length=50)] = []
+    receipt: bool = False
 
 
 class SentMessage(Struct):
@@ -194,7 +196,7 @@ class Messages:
         """
         to = await self.resolve(body.to)
         message = self._message(source, to, body)
-        asked = (str(to), body.kind, body.text, body.thread, body.reply_to, body.xml)
+        asked = (str(to), body.kind, body.text, body.thread, body.reply_to, body.xml, body.receipt)
         digest = hashlib.sha256(msgspec.msgpack.encode(asked) + context).digest()
         return to, await self._sender.begin(sender, source, message, digest)
 
@@ -265,6 +267,8 @@ def _stanza(source: JID, to: JID, body: NewMessage) -> Element:
         if part.tag in (f"{{{ns.CLIENT}}}error", f"{{{ns.STANZA_ID}}}origin-id"):
             raise BadRequest("an xml item is not for clients to send")
         message.append(part)
+    if body.receipt:
+        message.extend((element(ns.RECEIPTS, "request"), element(ns.CHAT_MARKERS, "markable")))
     events_json.check(message)
     return message
 

@@ -93,6 +93,8 @@ OpenAPI 3.1 under `/openapi.json`, and as a page to try it under `/docs`.
 - `replaces`, `retracts`, `reaction`, `displayed` and `delivered` of an event name another message by its `stanza_id`. A
   correction or retraction counts for messages of its own sender only: look for the id among those `from` the same bare
   address. `retracted` stands in a message that was taken back.
+- A message that asks for a receipt is confirmed by the server when a JSON device acknowledged it: once for the account, and to
+  those only who may see its presence. `POST .../read` tells the sender what was read, if it asked.
 - 201 and the `sent` frame follow the write to disk.
 
 ## A conversation
@@ -111,6 +113,9 @@ header (then `?cursor=` and `?presence=` in the address). The server answers `re
 cursor, then `synced`, then what comes live. Every message comes once per socket and positions grow. Without a cursor it
 begins at the position the device acknowledged last; for a new device, at what waits for the account. A client that does
 not read is served from the mailbox again when it does.
+
+Contacts, requests and presence are frames without a position: what changed while no socket was open is read over HTTP, and so
+it is after an `incomplete` frame.
 
 Close codes: 1001 the server stops, 1008 policy, 1009 frame too large, 4400 bad frame, 4401 token wrong or revoked,
 4408 no `auth` frame in 10 seconds, 4409 the device opened another socket.

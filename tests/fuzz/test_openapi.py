@@ -108,6 +108,11 @@ def run(operation: APIOperation, mode: GenerationMode, examples: int, check: Cal
     attempt()
 
 
+def takes_anything(operation: APIOperation) -> bool:
+    """Whether there is anything in a request that could be wrong."""
+    return any(operation.definition.raw.get(name) for name in ("parameters", "requestBody", "security"))
+
+
 def validated(case: Case, response: Response) -> None:
     """Hold an answer against the document."""
     if len(response.request.url or "") > LONGEST:
@@ -138,6 +143,8 @@ def test_no_undocumented_answer(served: Served, mode: GenerationMode, examples: 
 
     tried = 0
     for operation in operations(served):
+        if mode is GenerationMode.NEGATIVE and not takes_anything(operation):
+            continue
         run(operation, mode, examples, check)
         tried += 1
     assert tried >= 20

@@ -2,7 +2,7 @@
 
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import PageRequest, Treatment
-from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, Strangers
+from homeserver.domain.privacy import ArchivePreferences, Archiving, Facts, SeenBy, Strangers
 from homeserver.protocol.jid import JID
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.storage import privacy, reports
@@ -21,15 +21,18 @@ async def test_choices_are_kept(database: Database) -> None:
     await database.write(privacy.block, 1, ["a@x.example", "y.example"])
     await database.write(privacy.unblock, 1, ["b@x.example", "never@x.example"])
     await database.write(privacy.set_strangers, 1, Strangers.MARK)
+    await database.write(privacy.set_last_seen, 1, SeenBy.NOBODY)
     wanted = ArchivePreferences(Archiving.ROSTER, frozenset(["a@x.example"]), frozenset(["c@x.example", "a@x.example"]))
     for _ in range(2):
         await database.write(privacy.set_archive, 1, wanted)
     found = await database.read(privacy.load, 1, OWNER)
     assert found.blocked == {"a@x.example", "y.example"}
     assert found.own_strangers is Strangers.MARK
+    assert found.last_seen is SeenBy.NOBODY
     assert found.archive == ArchivePreferences(Archiving.ROSTER, frozenset(["a@x.example"]), frozenset(["c@x.example"]))
     await database.write(privacy.block, 2, ["a@x.example"])
     await database.write(privacy.set_strangers, 3, None)
+    assert (await database.read(privacy.load, 3, OWNER)).last_seen is SeenBy.CONTACTS
     assert await database.read(privacy.accounts) == {1, 2, 3}
     await database.write(privacy.unblock, 2, None)
     await database.write(privacy.purge, 1)

@@ -125,7 +125,9 @@ async def test_whom_the_account_blocks_is_not_asked(server):
 
 
 async def test_a_request_for_another_server(server):
-    status, _ = await server.call("POST", "/v1/contacts/eve@far.example/request", {"text": "hi", "invite": "T1"}, by="alice")
+    status, _ = await server.call(
+        "POST", "/v1/contacts/eve@far.example/request", {"text": "hi", "invite": "T1"}, by="alice"
+    )
     assert status == 204
     ((destination, sent),) = server.outbox.durable
     assert (destination, sent.get("type"), sent.get("to")) == ("far.example", "subscribe", "eve@far.example")

@@ -55,7 +55,10 @@ async def test_strangers(server):
     await server.token("bob")
     assert await server.call("GET", "/v1/privacy", by="alice") == (200, {"strangers": None, "last_seen": "contacts"})
     assert (await server.call("PUT", "/v1/privacy", {"strangers": "refuse"}, by="alice"))[0] == 204
-    assert await server.call("GET", "/v1/privacy", by="alice") == (200, {"strangers": "refuse", "last_seen": "contacts"})
+    assert await server.call("GET", "/v1/privacy", by="alice") == (
+        200,
+        {"strangers": "refuse", "last_seen": "contacts"},
+    )
     message = {"to": "alice@a.example", "text": "hello", "client_id": "1"}
     assert (await server.call("POST", "/v1/messages", message, by="bob"))[0] == 404
     await server.send("alice", "bob@a.example", "hello", "2")

@@ -5,9 +5,6 @@ import pytest
 from homeserver.protocol.jid import JID
 from tests.kit.fakes import stanza
 
-RECEIPT = "<request xmlns='urn:xmpp:receipts'/>"
-MARKABLE = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
-
 
 async def befriend(server, one, other):
     """Two accounts see each other."""
@@ -19,7 +16,7 @@ async def befriend(server, one, other):
 
 
 async def ask_for_receipt(server, by, to, client_id):
-    body = {"to": to, "text": "hi", "client_id": client_id, "xml": [RECEIPT]}
+    body = {"to": to, "text": "hi", "client_id": client_id, "receipt": True}
     status, made = await server.call("POST", "/v1/messages", body, by=by)
     assert status == 201
     return made["message_id"]
@@ -140,7 +137,7 @@ async def test_what_was_settled_before_is_not_confirmed_again(server):
 
 async def test_reading_tells_the_sender_who_asked(server):
     await server.token("bob")
-    body = {"to": "bob@a.example", "text": "hi", "client_id": "c1", "xml": [MARKABLE]}
+    body = {"to": "bob@a.example", "text": "hi", "client_id": "c1", "receipt": True}
     _, sent = await server.call("POST", "/v1/messages", body, by="alice")
     async with server.socket("alice") as alice:
         await alice.take("synced")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from homeserver.domain.privacy import SeenBy
 from homeserver.protocol.stanza import Stanza
 from homeserver.services import presence as module
 from tests.kit.fakes import FakeSession
@@ -242,6 +243,11 @@ async def test_a_probe_of_someone_away_tells_since_when(server: World) -> None:
     [(_, answer)] = server.outbox.passing
     assert (answer.get("from"), answer.get("type"), answer.get("id")) == ("alice@a.example", "unavailable", "q")
     assert (answer[0].tag, answer[0].get("stamp")) == ("{urn:xmpp:delay}delay", "2025-11-20T00:53:20Z")
+    await server.privacy.set_last_seen(alice.account, SeenBy.NOBODY)
+    server.outbox.told()
+    await server.remote(ROMEO, "<presence to='alice@a.example' type='probe' id='q'/>")
+    [(_, answer)] = server.outbox.passing
+    assert (answer.get("type"), len(answer)) == ("unavailable", 0)
 
 
 async def test_a_stranger_learns_nothing_from_a_probe(server: World) -> None:

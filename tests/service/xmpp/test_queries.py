@@ -2,6 +2,7 @@
 
 from xml.etree.ElementTree import Element
 
+from homeserver.domain.privacy import SeenBy
 from tests.kit.fakes import FakeSession
 from tests.kit.world import World
 
@@ -73,6 +74,9 @@ async def test_last_activity_is_for_subscribers(server: World) -> None:
     server.clock.advance(903)
     answer = await ask(server, bob, LAST, "alice@a.example")
     assert (answer[0].get("seconds"), answer[0].text) == ("903", "Heading Home")
+    await server.privacy.set_last_seen(alice.account, SeenBy.NOBODY)
+    assert condition(await ask(server, bob, LAST, "alice@a.example")) == "service-unavailable"
+    assert (await ask(server, alice, LAST, "alice@a.example"))[0].get("seconds") == "903"
     await server.account("carol")
     await server.befriend("bob", "carol")
     assert condition(await ask(server, bob, LAST, "carol@a.example")) == "service-unavailable"
