@@ -392,6 +392,18 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.privacy"},
     )
     op.create_table(
+        "private_data",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="tag of the elements, or the name of a document"),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "name"),
+        info={"owner": "homeserver.storage.private_data"},
+    )
+    op.create_table(
         "pubsub_affiliation",
         sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
@@ -480,6 +492,17 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.contacts"},
     )
     op.create_table(
+        "vcard",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False, comment="vcard-temp without a picture"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.vcards"},
+    )
+    op.create_table(
         "refresh_token",
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
         sa.Column("device", sa.Text(), nullable=False),
@@ -506,6 +529,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refresh_token_device"))
 
     op.drop_table("refresh_token")
+    op.drop_table("vcard")
     op.drop_table("roster_version")
     op.drop_table("report_message")
     with op.batch_alter_table("push", schema=None) as batch_op:
@@ -518,6 +542,7 @@ def downgrade() -> None:
 
     op.drop_table("pubsub_item")
     op.drop_table("pubsub_affiliation")
+    op.drop_table("private_data")
     op.drop_table("privacy")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
