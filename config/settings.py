@@ -19,6 +19,7 @@ from config.feature_settings import (
     ExternalServiceSettings,
     InviteSettings,
     PrivacySettings,
+    ProfileSettings,
     PubSubSettings,
     PushSettings,
     UploadSettings,
@@ -339,6 +340,7 @@ class Settings:
     )
     privacy: PrivacySettings = section(PrivacySettings)
     pubsub: PubSubSettings = section(PubSubSettings)
+    profiles: ProfileSettings = section(ProfileSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)

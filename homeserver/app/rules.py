@@ -8,6 +8,7 @@ from typing import NamedTuple
 from config.settings import Settings
 from federation.arrivals import Returned
 from homeserver.app.notifying import build_audience, notify
+from homeserver.app.profiles import ProfileParts, build_profiles
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.protocol.jid import JID
@@ -74,6 +75,7 @@ class Rules(NamedTuple):
     push_notifications: PushNotifications
     external_services: ExternalServices
     privacy: Privacy
+    profiles: ProfileParts
     blocking: Blocking
     reports: Reports
     roles: Roles
@@ -160,6 +162,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
         privacy=privacy,
+        profiles=build_profiles(settings.profiles, database, accounts, sessions, presence, pubsub, stack),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
     )

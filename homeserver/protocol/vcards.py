@@ -79,7 +79,10 @@ def _phone(field: Element) -> list[Element]:
 
 
 def _organisation(field: Element) -> list[Element]:
-    names = [text_of(field, ns.VCARD, "ORGNAME") or "", *(unit.text or "" for unit in children(field, ns.VCARD, "ORGUNIT"))]
+    names = [
+        text_of(field, ns.VCARD, "ORGNAME") or "",
+        *(unit.text or "" for unit in children(field, ns.VCARD, "ORGUNIT")),
+    ]
     return [_four("text", name) for name in names] if any(names) else []
 
 
@@ -189,6 +192,11 @@ def photo_of(temp: Element) -> Element | None:
     """The ``<PHOTO/>`` of a ``<vCard/>`` that has content."""
     found = temp.find(_PHOTO)
     return found if found is not None and (text_of(found, ns.VCARD, "BINVAL") or "").strip() else None
+
+
+def has_picture_elsewhere(temp: Element) -> bool:
+    """Whether the picture is a link, which is left to clients (XEP-0153 s4.5)."""
+    return any(child(part, ns.VCARD, "EXTVAL") is not None for part in children(temp, ns.VCARD, "PHOTO"))
 
 
 def without_photo(temp: Element) -> Element:
