@@ -26,6 +26,7 @@ from homeserver.xmpp import (
     disco,
     displayed,
     external_services,
+    inbox,
     invites,
     offline,
     ping_command,
@@ -38,7 +39,9 @@ from homeserver.xmpp import (
     queries,
     registration,
     reporting,
+    retraction,
     search,
+    upload,
     vcards,
 )
 from homeserver.xmpp.catalogue import Catalogue
@@ -76,6 +79,9 @@ FEATURES: Final = (
     pubsub_owner.PubSubOwner,
     registration.Registration,
     reporting.Reporting,
+    upload.Upload,
+    inbox.Conversations,
+    retraction.Retraction,
     search.Search,
     vcards.AvatarConversion,
     vcards.VCard4,
@@ -107,6 +113,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.files,
             rules.app_servers,
             rules.external_services,
             *rules.profiles,
@@ -114,6 +121,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.privacy,
             rules.blocking,
             rules.reports,
+            rules.inbox,
+            rules.search,
             rules.pubsub,
             rules.invites,
             rules.registrations,
@@ -138,6 +147,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.enquiries,
         rules.privacy,
     )
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
     for service, domain in services_of(settings).items():
         dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")

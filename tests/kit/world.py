@@ -331,9 +331,11 @@ async def world(
             router,
             shown,
             software,
+            sessions,
+            rules,
+            blocking,
+            reports,
         ]
-        parts += [sessions, rules, blocking, reports]
-        parts += [Probes(presence, contacts, sessions, router)]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
         handlers = collect(features)
