@@ -15,7 +15,12 @@ NEW, OLD = ns.BOOKMARKS, ns.BOOKMARKS_LEGACY
 A, B = "a@rooms.example", "b@rooms.example"
 PIN = "<pinned xmlns='urn:xmpp:bookmarks-pinning:0'/>"
 WEB = "<url name='web' url='https://example.org'/>"
-OPTIONS = {"persist_items": "true", "max_items": "max", "send_last_published_item": "never", "access_model": "whitelist"}
+OPTIONS = {
+    "persist_items": "true",
+    "max_items": "max",
+    "send_last_published_item": "never",
+    "access_model": "whitelist",
+}
 
 
 def conference(name: str, more: str = "") -> str:
@@ -23,11 +28,15 @@ def conference(name: str, more: str = "") -> str:
 
 
 def storage(*rooms: str, more: str = "") -> str:
-    made = "".join(f"<conference jid='{room}' name='{room[0]}' autojoin='1'><nick>me</nick></conference>" for room in rooms)
+    made = "".join(
+        f"<conference jid='{room}' name='{room[0]}' autojoin='1'><nick>me</nick></conference>" for room in rooms
+    )
     return f"<storage xmlns='{OLD}'>{made}{more}</storage>"
 
 
-async def private(server: World, who: FakeSession, kind: str = "get", content: str = f"<storage xmlns='{OLD}'/>") -> Element:
+async def private(
+    server: World, who: FakeSession, kind: str = "get", content: str = f"<storage xmlns='{OLD}'/>"
+) -> Element:
     return await server.iq(who, f"<iq type='{kind}' id='p'><query xmlns='jabber:iq:private'>{content}</query></iq>")
 
 

@@ -17,7 +17,9 @@ ONE = "<a xmlns='urn:test:one'>text<b/>tail</a>"
 
 async def query(server: World, who: FakeSession, kind: str, content: str, to: str = "") -> Element:
     target = f" to='{to}'" if to else ""
-    return await server.iq(who, f"<iq type='{kind}' id='p'{target}><query xmlns='jabber:iq:private'>{content}</query></iq>")
+    return await server.iq(
+        who, f"<iq type='{kind}' id='p'{target}><query xmlns='jabber:iq:private'>{content}</query></iq>"
+    )
 
 
 def stored(answer: Element) -> list[str]:
@@ -49,7 +51,10 @@ async def test_what_was_stored_is_read(server: World, alice: FakeSession) -> Non
 async def test_several_at_once(server: World, alice: FakeSession) -> None:
     both = ONE + "<a xmlns='urn:test:one' n='2'/>" + "<c xmlns='urn:test:two'/>"
     assert said(await query(server, alice, "set", both)) == "result"
-    assert stored(await query(server, alice, "get", "<a xmlns='urn:test:one'/>")) == [ONE, "<a xmlns='urn:test:one' n='2'/>"]
+    assert stored(await query(server, alice, "get", "<a xmlns='urn:test:one'/>")) == [
+        ONE,
+        "<a xmlns='urn:test:one' n='2'/>",
+    ]
 
 
 async def test_what_names_nothing_is_refused(server: World, alice: FakeSession) -> None:
@@ -87,6 +92,6 @@ async def test_s145_there_is_a_quota(small: World) -> None:
 
 async def test_a_deleted_account_leaves_nothing(server: World, alice: FakeSession) -> None:
     await query(server, alice, "set", ONE)
-    await server.accounts.delete(alice.account)
+    await server.accounts.delete(alice.account.jid.bare)
     await server.profiles.private.settle()
     assert await server.profiles.private.find(alice.account, "{urn:test:one}a") is None

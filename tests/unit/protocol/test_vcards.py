@@ -69,7 +69,8 @@ def test_descriptions_are_notes() -> None:
 
 def test_values_of_other_types_are_taken() -> None:
     back = to_temp(
-        four("<tel><uri>tel:+1-555</uri></tel>", "<bday><text>spring</text></bday>", "<n><surname>S</surname></n>"), None
+        four("<tel><uri>tel:+1-555</uri></tel>", "<bday><text>spring</text></bday>", "<n><surname>S</surname></n>"),
+        None,
     )
     assert [text.strip() for text in back.itertext() if text.strip()] == ["+1-555", "spring", "S"]
 
