@@ -7,10 +7,14 @@ from config.feature_settings import ProfileSettings
 from homeserver.services.accounts import Accounts
 from homeserver.services.avatars import Avatars
 from homeserver.services.bookmarks import Bookmarks
+from homeserver.services.enquiries import Enquiries
 from homeserver.services.presence import Presence
+from homeserver.services.privacy import Privacy
 from homeserver.services.private_data import PrivateData
+from homeserver.services.profile_lookup import ProfileLookup
 from homeserver.services.profiles import Profiles
 from homeserver.services.pubsub.service import PubSub
+from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage.database import Database
 
@@ -22,6 +26,7 @@ class ProfileParts(NamedTuple):
     profiles: Profiles
     private: PrivateData
     bookmarks: Bookmarks
+    lookup: ProfileLookup
 
 
 def build_profiles(
@@ -31,6 +36,9 @@ def build_profiles(
     sessions: Sessions,
     presence: Presence,
     pubsub: PubSub,
+    privacy: Privacy,
+    router: Router,
+    enquiries: Enquiries,
     stack: AsyncExitStack,
 ) -> ProfileParts:
     """Avatars, vCards, private data and bookmarks."""
@@ -43,4 +51,5 @@ def build_profiles(
     accounts.when_revoked(private.revoked)
     for part in (bookmarks, avatars, private, profiles):
         stack.push_async_callback(part.settle)
-    return ProfileParts(avatars, profiles, private, bookmarks)
+    lookup = ProfileLookup(profiles, accounts, privacy, router, enquiries)
+    return ProfileParts(avatars, profiles, private, bookmarks, lookup)

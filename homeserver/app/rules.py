@@ -175,7 +175,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
         privacy=privacy,
-        profiles=build_profiles(settings.profiles, database, accounts, sessions, presence, pubsub, stack),
+        profiles=build_profiles(
+            settings.profiles, database, accounts, sessions, presence, pubsub, privacy, router, enquiries, stack
+        ),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         files=files,

@@ -84,12 +84,16 @@ class Avatars:
 
     def checked(self, data: bytes) -> Avatar:
         """The picture with its type. Raises `TooLarge`, and `NotAcceptable` for what is no picture."""
-        if len(data) > self._largest:
-            raise TooLarge(f"a picture has at most {self._largest} bytes")
+        self.bound(len(data))
         kind = media_type(data)
         if kind is None:
             raise NotAcceptable("a picture is PNG, JPEG, GIF or WebP", kind="modify")
         return Avatar(hashlib.sha1(data, usedforsecurity=False).hexdigest(), kind, data)
+
+    def bound(self, size: int) -> None:
+        """Raises `TooLarge` for a picture of so many bytes."""
+        if size > self._largest:
+            raise TooLarge(f"A picture has at most {self._largest} bytes")
 
     async def publish(self, account: Account, avatar: Avatar) -> None:
         """Make it the account's avatar, for everybody where the account chose nothing else (XEP-0398 s3.2).

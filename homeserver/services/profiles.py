@@ -46,6 +46,15 @@ class Profile:
     avatar: Avatar | None
 
 
+def profile_of(vcard: Element | None, avatar: Avatar | None) -> Profile:
+    """What a ``<vCard/>`` says."""
+    if vcard is None:
+        return Profile("", "", avatar)
+    name = text_of(vcard, ns.VCARD, "FN") or text_of(vcard, ns.VCARD, "NICKNAME") or ""
+    bio = text_of(vcard, ns.VCARD, "NOTE") or text_of(vcard, ns.VCARD, "DESC") or ""
+    return Profile(name.strip(), bio.strip(), avatar)
+
+
 class Profiles:
     """vCards of accounts. ``largest`` bytes are one without its picture.
 
@@ -84,11 +93,7 @@ class Profiles:
     async def profile(self, account: Account, asker: JID) -> Profile:
         """What is shown of an account to ``asker``."""
         found = await self._visible(account, asker)
-        name = bio = ""
-        if found is not None:
-            name = text_of(found, ns.VCARD, "FN") or text_of(found, ns.VCARD, "NICKNAME") or ""
-            bio = text_of(found, ns.VCARD, "NOTE") or text_of(found, ns.VCARD, "DESC") or ""
-        return Profile(name.strip(), bio.strip(), await self.avatars.find(account.jid, asker))
+        return profile_of(found, await self.avatars.find(account.jid, asker))
 
     async def set_profile(self, account: Account, name: str, bio: str) -> None:
         """Replace name and text; everything else of the vCard stays. Raises as `set_vcard`."""

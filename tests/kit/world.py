@@ -303,8 +303,18 @@ async def world(
         nodes = Nodes(hosts, database, accounts, clock, pubsub_settings or PubSubSettings())
         publishing = Publishing(hosts, nodes, database, clock)
         pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+        enquiries = Enquiries(router)
         profiles = build_profiles(
-            profile_settings or ProfileSettings(), database, accounts, sessions, presence, pubsub, stack
+            profile_settings or ProfileSettings(),
+            database,
+            accounts,
+            sessions,
+            presence,
+            pubsub,
+            rules,
+            router,
+            enquiries,
+            stack,
         )
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
@@ -340,7 +350,6 @@ async def world(
         book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        enquiries = Enquiries(router)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging, enquiries, rules)
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
