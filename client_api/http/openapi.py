@@ -80,7 +80,7 @@ def _responses(made: Endpoint, shapes: dict[type[Any], Any]) -> dict[str, Any]:
             answer["content"] = {"application/json": {"schema": shapes[kind]}}
         if made.gives and status == made.status:
             binary = {"schema": {"type": "string", "format": "binary"}}
-            answer["content"] = {given: binary for given in made.gives}
+            answer["content"] = dict.fromkeys(made.gives, binary)
         responses[str(status)] = answer
     refused = set(ALWAYS) | {KINDS[error].status for error in made.errors}
     if made.auth:
