@@ -75,7 +75,7 @@ ELSEWHERE: Final = (
     Support("XEP-0308", "1.2.1", "complete", "client_api/http/amendments.py", "as `replaces` in JSON"),
     Support("XEP-0333", "1.0.0", "complete", "homeserver/services/inbox.py", "read positions follow `<displayed/>`"),
     Support("XEP-0223", "1.1.1", "complete", "homeserver/services/pubsub/service.py"),
-    Support("XEP-0222", "1.0.1", "complete", "homeserver/services/pubsub/service.py"),
+    Support("XEP-0222", "1.0", "complete", "homeserver/services/pubsub/service.py"),
     Support("XEP-0334", "1.0.0", "complete", "homeserver/xmpp/core_message.py"),
     Support("XEP-0352", "1.0.0", "complete", "homeserver/protocol/csi.py", offered=ns.CLIENT_STATE),
     Support("XEP-0359", "0.7.0", "complete", "homeserver/xmpp/render.py"),
