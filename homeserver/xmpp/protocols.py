@@ -91,7 +91,6 @@ ELSEWHERE: Final = (
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0469", "0.1.0", "complete", "homeserver/services/bookmarks.py"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
-    Support("XEP-0490", "1.0.1", "partial", "homeserver/services/displayed.py", "notes are read positions; no server assist"),
     Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
     Support("XEP-0478", "0.2.0", "complete", "homeserver/protocol/features.py", offered=ns.STREAM_LIMITS),
     Support("XEP-0480", "0.2.0", "complete", "homeserver/protocol/upgrade.py"),

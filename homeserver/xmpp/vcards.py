@@ -1,6 +1,6 @@
 """vCards (XEP-0054), and the announcement that avatars are converted (XEP-0398, XEP-0153)."""
 
-from homeserver.domain.errors import Forbidden, NotFound, ServiceUnavailable
+from homeserver.domain.errors import Forbidden, ServiceUnavailable
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.xml import Element, element
 from homeserver.services.avatars import Avatars
@@ -21,13 +21,13 @@ class VCards:
 
     @on_iq("get", ns.VCARD, "vCard", to=(Addressee.OWN_ACCOUNT, Addressee.ACCOUNT))
     async def show(self, request: IqRequest) -> Element | None:
-        """XEP-0054 s3.1, s3.3."""
+        """XEP-0054 s3.1, s3.3. Clients that change a part of their vCard ask for it first: the own one is empty, not absent."""
         assert request.account is not None
         found = await self.profiles.vcard(request.account, request.sender)
         if found is not None:
             return found
         if request.addressee is Addressee.OWN_ACCOUNT:
-            raise NotFound("there is no vCard yet")
+            return element(ns.VCARD, "vCard")
         raise ServiceUnavailable
 
     @on_iq("set", ns.VCARD, "vCard")
