@@ -65,7 +65,7 @@ class Broadcast(Stanza):
 
     __slots__ = ("_rest", "said")
 
-    def __init__(self, element: Element, sender: JID) -> None:
+    def __init__(self, element: Element, sender: JID, said: Element | None = None) -> None:
         attributes = {"from": str(sender)}
         attributes.update((key, value) for key, value in element.items() if key not in ("from", "to"))
         copy = Element(PRESENCE, attributes)
@@ -73,7 +73,7 @@ class Broadcast(Stanza):
         copy.extend(element)
         super().__init__(copy, sender, None)
         self._rest = serialise(copy).encode()[len(_START) :]
-        self.said = element
+        self.said = element if said is None else said
 
     def to_recipient(self, to: JID) -> "Addressed":
         """The copy for one recipient."""

@@ -65,9 +65,8 @@ class Presence:
     or more, or raised it from below 0. ``on_shown`` is called with a session whose presence was broadcast, and whether
     it was the first; ``on_gone`` with one that became unavailable. ``on_contact`` is called with a local account and the
     available or unavailable presence that somebody elsewhere showed it; ``on_unreachable`` with a domain whose contacts
-    were shown unavailable because it is out of reach. ``decorate`` may give the element of a
-    presence that goes out another content; what it needs it has loaded in ``prepare``, which a session's first presence
-    waits for.
+    were shown unavailable because it is out of reach. ``decorate`` may give the element of a presence that goes out
+    another content; what it needs it has loaded in ``prepare``, which presence waits for.
     """
 
     def __init__(
@@ -119,8 +118,7 @@ class Presence:
         return self._available(session, stanza, priority)
 
     def _available(self, session: Session, stanza: Stanza, priority: int) -> Awaitable[None] | None:
-        shown = Broadcast(self.decorate(session, stanza.element), session.jid)
-        shown.said = stanza.element
+        shown = Broadcast(self.decorate(session, stanza.element), session.jid, stanza.element)
         session.presence = shown
         session.priority = priority
         roster = self._contacts.held(session.jid.bare)
@@ -143,8 +141,7 @@ class Presence:
             live, before = self._live.get(session), session.presence
             if live is None or live.roster is None or not isinstance(before, Broadcast):
                 continue
-            shown = session.presence = Broadcast(self.decorate(session, before.said), session.jid)
-            shown.said = before.said
+            shown = session.presence = Broadcast(self.decorate(session, before.said), session.jid, before.said)
             with suppress(RateLimited):
                 self._admission.broadcast(account)
                 self._show(session, shown, live.roster)

@@ -22,6 +22,7 @@ TITLES: Final[dict[str, str]] = {
     "RFC 6121": "XMPP: Instant Messaging and Presence",
     "RFC 6122": "XMPP: Address Format (2011)",
     "RFC 6125": "Service Identity in TLS (2011)",
+    "RFC 6351": "xCard: vCard XML Representation",
     "RFC 6415": "Web Host Metadata",
     "RFC 6455": "The WebSocket Protocol",
     "RFC 6761": "Special-Use Domain Names",
