@@ -72,7 +72,7 @@ def build_json(
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
-        DirectoryEndpoints(rules.directory),
+        DirectoryEndpoints(rules.directory, rules.profiles.profiles),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
         conversations,

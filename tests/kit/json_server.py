@@ -262,20 +262,6 @@ async def json_server(
         files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
         await files.start()
         file_endpoints = FileEndpoints(files)
-        endpoints: list[object] = [
-            auth,
-            InviteEndpoints(invitations),
-            DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
-            AdministrationEndpoints(known, roles, invitations),
-            messages,
-            PresenceEndpoints(contacts, sessions, live),
-            conversations,
-            Amendments(messages, mailboxes),
-            Searching(Search(database), messages, mailboxes, pages),
-            Seeds(auth, messages, conversations, file_endpoints),
-            file_endpoints,
-        ]
-        endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
         stack = AsyncExitStack()
         hosts = NodeHosts(database, known, contacts, {})
         nodes = Nodes(hosts, database, known, clock, PubSubSettings())
@@ -293,6 +279,20 @@ async def json_server(
             Enquiries(router),
             stack,
         )
+        endpoints: list[object] = [
+            auth,
+            InviteEndpoints(invitations),
+            DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members"), made.profiles),
+            AdministrationEndpoints(known, roles, invitations),
+            messages,
+            PresenceEndpoints(contacts, sessions, live),
+            conversations,
+            Amendments(messages, mailboxes),
+            Searching(Search(database), messages, mailboxes, pages),
+            Seeds(auth, messages, conversations, file_endpoints),
+            file_endpoints,
+        ]
+        endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
         endpoints += [ProfileEndpoints(made.profiles, made.lookup), SettingsEndpoints(made.private)]
         landing = Landing(invitations, known, buckets)
 

@@ -1,10 +1,12 @@
 """Profiles and settings over JSON."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.json_server import JsonServer
+from tests.kit.json_server import OPEN, JsonServer, json_server
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture"
 NOTHING = {"jid": "alice@a.example", "name": "", "bio": "", "avatar_id": None, "avatar_url": None}
@@ -80,3 +82,12 @@ async def test_s145_settings_have_a_quota(server: JsonServer) -> None:
     for size, expected in ((200_000, 204), (1_100_000, 413)):
         status, _ = await server.call("PUT", "/v1/settings", {"settings": {"a": "x" * size}}, by="alice")
         assert status == expected, size
+
+
+async def test_the_directory_has_names_of_profiles(tmp_path: Path) -> None:
+    async with json_server(tmp_path / "p.db", accounts=replace(OPEN, directory="members")) as server:
+        for name in ("alice", "alina", "alma"):
+            await server.token(name)
+        await server.call("PUT", "/v1/profile", {"name": "Alice A."}, by="alice")
+        _, found = await server.call("GET", "/v1/users?query=al", by="bob")
+        assert [one["name"] for one in found["users"]] == ["Alice A.", "alina", "alma"]

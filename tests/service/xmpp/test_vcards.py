@@ -124,6 +124,14 @@ async def test_a_contact_elsewhere_sees_it(server: World, alice: FakeSession) ->
     assert "PHOTO" in texts(answer)
 
 
+async def test_who_is_blocked_sees_nothing(server: World, alice: FakeSession, bob: FakeSession) -> None:
+    await change(server, alice, "<FN>Alice</FN>" + photo(PNG))
+    await server.iq(
+        alice, f"<iq type='set' id='b'><block xmlns='{ns.BLOCKING}'><item jid='bob@a.example'/></block></iq>"
+    )
+    assert said(await show(server, bob, ALICE)) == "service-unavailable/cancel"
+
+
 async def test_the_domain_has_a_vcard(server: World, alice: FakeSession) -> None:
     assert texts(await show(server, alice, "a.example"))["FN"] == "a.example"
 
