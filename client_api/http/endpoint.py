@@ -38,7 +38,8 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One declared endpoint. ``also`` are further successful statuses with their bodies; ``content`` the media types of
-    a body that the handler reads itself; ``max_age`` the seconds for which anybody may keep the answer."""
+    a body that the handler reads itself, ``gives`` those of a `Binary` that it returns; ``max_age`` the seconds for which
+    anybody may keep the answer."""
 
     method: str
     path: str
@@ -51,6 +52,7 @@ class Endpoint:
     also: Mapping[int, type[msgspec.Struct] | None] = field(default_factory=dict)
     errors: tuple[type[DomainError], ...] = ()
     content: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
     max_age: int = 0
 
     @property
@@ -75,6 +77,15 @@ class Answer:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A result that is not JSON."""
+
+    content: bytes
+    media_type: str
+    headers: Mapping[str, str]
+
+
 def endpoint(
     method: str,
     path: str,
@@ -87,13 +98,16 @@ def endpoint(
     also: Mapping[int, type[msgspec.Struct] | None] | None = None,
     errors: tuple[type[DomainError], ...] = (),
     content: tuple[str, ...] = (),
+    gives: tuple[str, ...] = (),
     max_age: int = 0,
 ) -> Callable[[H], H]:
     """Declare a handler; its docstring's first line becomes the summary."""
 
     def declare(handler: H) -> H:
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
-        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content, max_age)
+        made = Endpoint(
+            method, path, summary, returns, status, body, query, auth, also or {}, errors, content, gives, max_age
+        )
         unknown = set(inspect.signature(handler).parameters) - {"self", "caller", "call", "body", "query"}
         if unknown != set(made.variables):
             raise TypeError(f"{path}: the handler's parameters do not fit the path: {sorted(unknown)}")
@@ -232,6 +246,8 @@ def _respond(declared: Endpoint, result: Any) -> web.Response:
     status = declared.status
     if isinstance(result, Answer):
         status, result = result.status, result.value
+    if isinstance(result, Binary):
+        return web.Response(status=status, body=result.content, content_type=result.media_type, headers=result.headers)
     if status == HTTPStatus.NO_CONTENT or result is None:
         return web.Response(status=status)
     headers = {"Cache-Control": f"public, max-age={declared.max_age}"} if declared.max_age else None
