@@ -58,7 +58,7 @@ async def test_what_is_no_contact(server, body, status):
 async def test_a_request_is_shown_and_accepted(server):
     await server.token("alice")
     async with server.socket("bob") as bob, server.socket("alice") as alice:
-        await bob.take("synced")
+        await bob.take("presence")
         body = {"text": "It is me"}
         assert (await server.call("POST", "/v1/contacts/bob@a.example/request", body, by="alice"))[0] == 204
         assert (await alice.take("contact"))["contact"]["asking"] is True

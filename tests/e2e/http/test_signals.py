@@ -198,7 +198,7 @@ async def test_contacts_elsewhere_say_since_when_they_are_away(server):
     account = await server.accounts.find("alice@a.example")
     stamp = "2026-01-02T03:04:05Z"
     async with server.socket("alice") as alice:
-        await alice.take("synced")
+        await alice.take("presence")
         server.presence.received(account, probe_answer(stamp))
         frame = await alice.take("presence")
         while not frame["from"].startswith("eve@"):
