@@ -269,8 +269,7 @@ class Presence:
         )
 
     async def last_seen(self, account: Account, asker: JID) -> LastSeen | None:
-        """When the account was last available; None if it never was, or keeps that to itself. The caller checks whether
-        ``asker`` may see the account at all."""
+        """When the account was last available; None if never, or not for ``asker``, who may see its presence."""
         if asker.bare != account.jid.bare and not await self._privacy.shows_last_seen(account):
             return None
         found = await self._database.read(activity.last, account.id)
