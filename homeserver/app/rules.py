@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
+from homeserver.app.administering import Office, build_administration, build_office
 from homeserver.app.notifying import build_audience, notify
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
@@ -80,6 +81,7 @@ class Rules(NamedTuple):
     invites: Invites
     registrations: Registrations
     directory: Directory
+    office: Office
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -129,6 +131,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
     streams = Streams(database, clock)
+    administration = build_administration(database, accounts, roles, sessions, contacts, clock)
+    office = await build_office(administration, database, accounts, messaging, sessions, presence, clock, stack)
     metrics = Metrics()
     measure(metrics, database, sessions, limits, outbox, push_notifications)
     return Rules(
@@ -162,6 +166,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         privacy=privacy,
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
+        office=office,
     )
 
 

@@ -66,6 +66,8 @@ async def build(
     else:
         # Nobody sends what an earlier configuration left, so nobody else tells its senders.
         chores.append(rules.outbox.expire)
+    chores.append(rules.office.announcements.resume)
+    rules.office.shutdown.stop = lifecycle.stop
     health = Health(rules.database)
 
     async def why_not_ready() -> str | None:
@@ -92,7 +94,14 @@ async def build(
     operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
     control = Control(settings.data_dir, operations)
     sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
-    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
+    return [
+        sweeper,
+        rules.office.announcements,
+        *parts,
+        https,
+        control,
+        *build_listeners(settings, xmpp.face, https, certificates),
+    ]
 
 
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:

@@ -12,7 +12,12 @@ from homeserver import wiring
 from homeserver.app.rules import Rules, services_of
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.xml import serialise
+from homeserver.services.reports import ReportVerbs
 from homeserver.xmpp import (
+    administration_accounts,
+    administration_lists,
+    administration_messages,
+    administration_reports,
     archive,
     archive_preferences,
     blocking,
@@ -43,6 +48,14 @@ from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
+    administration_accounts.AccountCommands,
+    administration_accounts.AccountQueries,
+    administration_lists.UserLists,
+    administration_lists.UserNumbers,
+    administration_messages.AnnouncementCommands,
+    administration_messages.NoticeCommands,
+    administration_messages.ShutdownCommands,
+    administration_reports.ReportCommands,
     archive.Archive,
     archive_preferences.Preferences,
     blocking.BlockingCommand,
@@ -106,6 +119,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.invites,
             rules.registrations,
             rules.directory,
+            *rules.office,
+            ReportVerbs(rules.database, rules.clock),
             catalogue,
             software,
             book,
