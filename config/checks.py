@@ -51,6 +51,7 @@ def faults_of(settings: Settings) -> Iterator[Fault]:
         yield Fault(("storage", "url"), "a value that is not shown", 'a URL that begins with "postgresql://"')
     yield from _url(("federation", "url"), settings.federation.url)
     yield from _url(("http", "public_url"), settings.http.public_url)
+    yield from _url(("upload", "public_url"), settings.upload.public_url)
     for position, peer in enumerate(settings.federation.peer):
         yield from _peer(("federation", "peer", position), peer, settings.domains)
     for position, service in enumerate(settings.external_service):

@@ -25,6 +25,7 @@ _SAMPLES: Final[dict[str, str]] = {
     "federation.peer.ca_file": '"/etc/parley/partner-ca.pem"',
     "federation.url": '"https://example.org/federation"',
     "http.public_url": '"https://example.org"',
+    "upload.public_url": '"https://files.example.org"',
     "storage.url": '"postgresql://parley@localhost/parley"',
     "external_service.type": '"turn"',
     "external_service.host": '"turn.example.org"',

@@ -67,6 +67,9 @@ _SILENT: Final[web.AppKey[dict[Any, asyncio.TimerHandle]]] = web.AppKey("silent"
 _TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
 OPEN_TO_ALL: Final = web.ResponseKey("open_to_all", bool)
 """Set on a response that any web page may read (XEP-0156 s3)."""
+OPEN_REQUEST: Final = web.RequestKey("open_to_all", bool)
+"""Set on a request by a handler whose every answer, refusals too, any web page may read. Its address is a secret of
+those who have it, so it is not logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,7 @@ class _Outer:
         headers.setdefault("Cache-Control", "no-store")
         headers["X-Request-Id"] = request_id
         origin = request.headers.get("Origin")
-        if response.get(OPEN_TO_ALL):
+        if response.get(OPEN_TO_ALL) or request.get(OPEN_REQUEST):
             headers["Access-Control-Allow-Origin"] = "*"
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             return
@@ -243,6 +246,7 @@ class _Outer:
 
 
 def _shown(request: web.Request) -> str:
-    """The path as the log has it: a token in it is a secret."""
+    """The path as the log has it: a token in it, and the address of a file, is a secret."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None and "token" in request.match_info else request.path
+    is_secret = "token" in request.match_info or request.get(OPEN_REQUEST)
+    return resource.canonical if resource is not None and is_secret else request.path

@@ -37,7 +37,8 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One declared endpoint. ``also`` are further successful statuses with their bodies."""
+    """One declared endpoint. ``also`` are further successful statuses with their bodies; ``content`` the media types of
+    a body that the handler reads itself."""
 
     method: str
     path: str
@@ -49,6 +50,7 @@ class Endpoint:
     auth: bool = True
     also: Mapping[int, type[msgspec.Struct] | None] = field(default_factory=dict)
     errors: tuple[type[DomainError], ...] = ()
+    content: tuple[str, ...] = ()
 
     @property
     def variables(self) -> list[str]:
@@ -83,12 +85,13 @@ def endpoint(
     auth: bool = True,
     also: Mapping[int, type[msgspec.Struct] | None] | None = None,
     errors: tuple[type[DomainError], ...] = (),
+    content: tuple[str, ...] = (),
 ) -> Callable[[H], H]:
     """Declare a handler; its docstring's first line becomes the summary."""
 
     def declare(handler: H) -> H:
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
-        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors)
+        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content)
         unknown = set(inspect.signature(handler).parameters) - {"self", "caller", "call", "body", "query"}
         if unknown != set(made.variables):
             raise TypeError(f"{path}: the handler's parameters do not fit the path: {sorted(unknown)}")

@@ -1,4 +1,4 @@
-"""Messages: send, read one, page a conversation, list conversations, everything since a position."""
+"""Messages: send, read one, page a conversation, everything since a position."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from homeserver.domain.errors import (
     ServiceUnavailable,
     TooLarge,
 )
-from homeserver.domain.messages import Message, PageRequest
+from homeserver.domain.messages import Entry, Message, PageRequest
 from homeserver.protocol import events_json
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.events_json import InvalidEvent, MessageEvent, Reply
@@ -64,32 +64,6 @@ class SentMessage(Struct):
     client_id: str
     conversation: str
     sent_at: str
-
-
-class ConversationsQuery(Struct):
-    """Newest first. ``before`` is the ``next`` of the page before. ``timestamp``: as it was at that time, or, with
-    ``delta``, only what changed since."""
-
-    limit: Limit | None = None
-    before: Id | None = None
-    offset: Offset = 0
-    delta: bool = False
-    timestamp: When | None = None
-
-
-class ConversationInfo(Struct):
-    """A conversation, by the bare address of the other side, with its newest message."""
-
-    conversation: str
-    updated_at: str
-    last_message: MessageEvent
-
-
-class ConversationList(Struct):
-    """A page of conversations; ``next`` is null on the last one."""
-
-    conversations: list[ConversationInfo]
-    next: Id | None
 
 
 class MessagesQuery(Struct):
@@ -176,44 +150,17 @@ class Messages:
     )
     async def send(self, caller: Caller, body: NewMessage) -> SentMessage | Answer:
         """Send a message; 200 when it had been sent under this client_id before."""
-        to, durable = await self.begin(caller.account, caller.account.jid.with_resource(caller.device), body)
-        sent = await asyncio.shield(durable)
-        made = SentMessage(sent.id or None, body.client_id, to.bare, events_json.timestamp(sent.at))
-        return Answer(made, 200) if sent.repeated else made
+        return await self.deliver(caller, body)
 
     @endpoint("GET", "/v1/messages/{message_id}", returns=MessageEvent, errors=(NotFound,))
     async def show(self, caller: Caller, message_id: str) -> MessageEvent:
         """One message of the account."""
-        if not (message_id.isascii() and message_id.isdigit() and len(message_id) <= 16):
-            raise BadRequest("a message id is a number")
-        found = await self._mailboxes.find(caller.account, int(message_id))
-        if found is None:
-            raise NotFound("no such message")
-        return event_of(found)
-
-    @endpoint("GET", "/v1/conversations", query=ConversationsQuery, returns=ConversationList)
-    async def conversations(self, caller: Caller, query: ConversationsQuery) -> ConversationList:
-        """The account's conversations."""
-        at = moment(query.timestamp)
-        limit = self._pages.size(query.limit)
-        wanted = limit + query.offset + 1
-        before = query.before
-        if at is not None and not query.delta:
-            before = at + 1 if before is None else min(before, at + 1)
-        found = await self._mailboxes.conversations(caller.account, before, wanted)
-        if at is not None and query.delta:
-            found = [conversation for conversation in found if conversation.last.at >= at]
-        shown = found[query.offset : query.offset + limit]
-        more = len(found) > query.offset + limit
-        return ConversationList(
-            [ConversationInfo(made.peer, events_json.timestamp(made.last.at), event_of(made.last)) for made in shown],
-            shown[-1].last.id if shown and more else None,
-        )
+        return event_of(await self.entry(caller.account, message_id))
 
     @endpoint("GET", "/v1/conversations/{peer}/messages", query=MessagesQuery, returns=MessageList, errors=(NotFound,))
     async def page(self, caller: Caller, peer: str, query: MessagesQuery) -> MessageList:
         """Messages of one conversation; peer is a bare address or the user_id of an account here."""
-        other = await self.resolve(int(peer) if peer.isascii() and peer.isdigit() and len(peer) <= 16 else peer)
+        other = await self.conversation(peer)
         at = moment(query.timestamp)
         forwards = query.after is not None or (at is not None and query.delta)
         request = PageRequest(
@@ -248,6 +195,26 @@ class Messages:
         asked = (str(to), body.kind, body.text, body.thread, body.reply_to, body.xml)
         digest = hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
         return to, await self._sender.begin(sender, source, message, digest)
+
+    async def entry(self, account: Account, message_id: str) -> Entry:
+        """The message of the account that a path names. Raises `BadRequest`, `NotFound`."""
+        if not (message_id.isascii() and message_id.isdigit() and len(message_id) <= 16):
+            raise BadRequest("a message id is a number")
+        found = await self._mailboxes.find(account, int(message_id))
+        if found is None:
+            raise NotFound("no such message")
+        return found
+
+    async def deliver(self, caller: Caller, body: NewMessage) -> SentMessage | Answer:
+        """What `send` does."""
+        to, durable = await self.begin(caller.account, caller.account.jid.with_resource(caller.device), body)
+        sent = await asyncio.shield(durable)
+        made = SentMessage(sent.id or None, body.client_id, to.bare, events_json.timestamp(sent.at))
+        return Answer(made, 200) if sent.repeated else made
+
+    async def conversation(self, peer: str) -> JID:
+        """The other side that a path names: a bare address or the user_id of an account here."""
+        return await self.resolve(int(peer) if peer.isascii() and peer.isdigit() and len(peer) <= 16 else peer)
 
     async def resolve(self, to: str | int) -> JID:
         """The address a client means. Raises `JidMalformed`, `NotFound`."""

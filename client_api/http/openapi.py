@@ -64,6 +64,9 @@ def _operation(made: Endpoint, shapes: dict[type[Any], Any], components: dict[st
         operation["parameters"] = parameters
     if made.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": shapes[made.body]}}}
+    if made.content:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        operation["requestBody"] = {"required": True, "content": dict.fromkeys(made.content, binary)}
     if made.auth:
         operation["security"] = [{"bearer": []}]
     return operation
@@ -79,8 +82,10 @@ def _responses(made: Endpoint, shapes: dict[type[Any], Any]) -> dict[str, Any]:
     refused = set(ALWAYS) | {KINDS[error].status for error in made.errors}
     if made.auth:
         refused.add(401)
-    if made.body is not None:
+    if made.body is not None or made.content:
         refused |= set(WITH_BODY)
+    if made.content:
+        refused.add(411)
     problem = {PROBLEM_JSON: {"schema": shapes[Problem]}}
     for status in sorted(refused):
         titles = [KINDS[error].title for error in made.errors if KINDS[error].status == status]

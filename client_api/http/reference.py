@@ -10,16 +10,20 @@ from typing import Any, Final
 
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
+from client_api.http.files import FileEndpoints
 from client_api.http.invites import InviteEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -46,11 +50,15 @@ GROUPS: Final = (
     DirectoryEndpoints,
     AdministrationEndpoints,
     Messages,
+    Conversations,
+    Amendments,
+    Searching,
     PresenceEndpoints,
     PushEndpoints,
     Calls,
     Blocks,
     PrivacyEndpoints,
+    FileEndpoints,
     Seeds,
 )
 _INTRODUCTION: Final = """# JSON API
@@ -68,7 +76,10 @@ OpenAPI 3.1 under `/openapi.json`, and as a page to try it under `/docs`.
   integer `user_id` for accounts of this server.
 - `client_id` is the idempotency key of the sending account: for a week the same id with the same content gives the same
   answer, with other content 409. Peers and XMPP clients see it as `<origin-id/>`.
-- `xml` of a message is a list of elements, each as text: corrections, reactions, markers, whatever has no member of its own.
+- `xml` of a message is a list of elements, each as text: whatever has no member of its own.
+- `replaces`, `retracts`, `reaction`, `displayed` and `delivered` of an event name another message by its `stanza_id`. A
+  correction or retraction counts for messages of its own sender only: look for the id among those `from` the same bare
+  address. `retracted` stands in a message that was taken back.
 - 201 and the `sent` frame follow the write to disk.
 
 ## A conversation
@@ -104,7 +115,7 @@ def page() -> str:
             lines.append(_row(method.upper(), path, operation, made["components"]["schemas"]))
     lines += [
         "",
-        "Every call may also answer 400, 408, 421, 429 and 503; those with a token 401; those with a body 413, 415.",
+        "Every call may also answer 400, 408, 421, 429 and 503; those with a token 401; those with a body 413, 415, those with a file 411.",
     ]
     lines += [_SOCKET, "| direction | frame | members | meaning |", "|---|---|---|---|"]
     for direction, kinds in (("client", CLIENT_FRAMES), ("server", SERVER_FRAMES)):
@@ -115,15 +126,17 @@ def page() -> str:
 def _row(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     given = ""
     if "requestBody" in operation:
-        given = _members(operation["requestBody"]["content"]["application/json"]["schema"], schemas)
-    elif queries := [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]:
-        given = "?" + ", ".join(f"`{name}`" for name in queries)
+        content = operation["requestBody"]["content"]
+        known = content.get("application/json")
+        given = _members(known["schema"], schemas) if known else f"the file: {' or '.join(content)}"
+    if queries := [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]:
+        given += ("; " if given else "") + "?" + ", ".join(f"`{name}`" for name in queries)
     answers, refusals = [], []
     for status, response in operation["responses"].items():
         if status < "300":
             content = response.get("content", {}).get("application/json")
             answers.append(f"{status} {_members(content['schema'], schemas)}" if content else status)
-        elif status not in ("400", "401", "408", "413", "415", "421", "429", "503"):
+        elif status not in ("400", "401", "408", "411", "413", "415", "421", "429", "503"):
             refusals.append(status)
     token = " (token)" if "security" in operation else ""
     return (

@@ -9,12 +9,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from client_api.http.auth import Auth, Login, Password, Username
+from client_api.http.conversations import ConversationInfo, Conversations, ConversationsQuery
 from client_api.http.endpoint import Call, endpoint
+from client_api.http.files import UPLOAD_ERRORS, FileEndpoints, FileQuery
 from client_api.http.messages import (
     SEND_ERRORS,
     ClientId,
-    ConversationInfo,
-    ConversationsQuery,
     Id,
     Messages,
     MessagesQuery,
@@ -91,12 +91,22 @@ class FetchedMessages(Struct):
     messages: list[MessageEvent]
 
 
+class FileUploaded(Struct):
+    """The stored file; whoever has ``url`` can read it."""
+
+    success: bool
+    file_id: str
+    url: str
+
+
 class Seeds:
     """Each handler calls the endpoint it stands for."""
 
-    def __init__(self, auth: Auth, messages: Messages) -> None:
+    def __init__(self, auth: Auth, messages: Messages, conversations: Conversations, files: FileEndpoints) -> None:
         self._auth = auth
         self._messages = messages
+        self._conversations = conversations
+        self._files = files
 
     @endpoint(
         "POST",
@@ -131,7 +141,7 @@ class Seeds:
     @endpoint("GET", "/fetch-conversations", query=ConversationsQuery, returns=FetchedConversations)
     async def fetch_conversations(self, caller: Caller, query: ConversationsQuery) -> FetchedConversations:
         """The account's conversations; as GET /v1/conversations."""
-        found = await self._messages.conversations(caller, query)
+        found = await self._conversations.listing(caller, query)
         return FetchedConversations(True, found.conversations)
 
     @endpoint("GET", "/fetch-messages", query=FetchMessagesQuery, returns=FetchedMessages, errors=(NotFound,))
@@ -139,3 +149,17 @@ class Seeds:
         """Messages of one conversation; as GET /v1/conversations/{peer}/messages."""
         found = await self._messages.page(caller, query.conversation_id, query)
         return FetchedMessages(True, found.messages)
+
+    @endpoint(
+        "POST",
+        "/upload-file",
+        query=FileQuery,
+        content=("multipart/form-data", "application/octet-stream"),
+        returns=FileUploaded,
+        status=201,
+        errors=UPLOAD_ERRORS,
+    )
+    async def upload_file(self, caller: Caller, call: Call, query: FileQuery) -> FileUploaded:
+        """Store a file; as POST /v1/files."""
+        made = await self._files.store(caller, call.request, query.name)
+        return FileUploaded(True, made.id, self._files.url(made))

@@ -6,12 +6,15 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
@@ -19,6 +22,7 @@ from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -61,19 +65,28 @@ def build_json(
     )
     services = LiveServices(rules.sessions, rules.delivery, rules.presence, rules.router)
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
+    files = FileEndpoints(rules.files)
+    conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
+        conversations,
+        Amendments(messages, rules.mailboxes),
+        Searching(rules.search, messages, rules.mailboxes, rules.pages),
         PresenceEndpoints(rules.contacts, rules.sessions, live),
         PushEndpoints(rules.app_servers),
         Calls(rules.external_services),
-        Seeds(auth, messages),
+        Seeds(auth, messages, conversations, files),
+        files,
+        Blocks(rules.blocking, rules.reports),
+        PrivacyEndpoints(rules.privacy),
     ]
-    endpoints += [Blocks(rules.blocking, rules.reports), PrivacyEndpoints(rules.privacy)]
     landing = Landing(rules.invites, rules.accounts, rules.limits)
+    if settings.upload.enabled:
+        routes = [*routes, *FileRoutes(rules.files, settings.upload.public_url).routes()]
     cleartext = any(entry.kind == "https" and entry.tls == "optional" for entry in settings.listen)
     websocket = WebSocketFace(websocket_connect(face, cleartext), settings.limits.stanza_bytes)
     bosh = BoshFace(bosh_connect(face, cleartext), settings.limits.stanza_bytes)
@@ -124,6 +137,8 @@ def websocket_url(public_url: str) -> str:
 def host_names(settings: Settings, public_url: str) -> frozenset[str]:
     """Host headers that are served."""
     names = {*settings.domains, *settings.http.trusted_hosts, urlsplit(public_url).hostname or ""}
+    if settings.upload.public_url:
+        names.add(urlsplit(settings.upload.public_url).hostname or "")
     if settings.federation.url:
         names.add(urlsplit(settings.federation.url).hostname or "")
     for entry in settings.listen:

@@ -17,10 +17,13 @@ from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.external_services import ExternalServices
+from homeserver.services.files import Files
+from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -42,9 +45,11 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages, Retention
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
+from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 
 
@@ -69,6 +74,7 @@ class Rules(NamedTuple):
     probes: Probes
     pubsub: PubSub
     streams: Streams
+    files: Files
     pages: Pages
     retention: Retention
     app_servers: AppServers
@@ -77,6 +83,8 @@ class Rules(NamedTuple):
     privacy: Privacy
     blocking: Blocking
     reports: Reports
+    inbox: Inbox
+    search: Search
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -121,6 +129,10 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
     accounts.when_revoked(Evictions(sessions))
     accounts.when_revoked(contacts.revoked)
+    inbox = Inbox(database, mailboxes)
+    stack.push_async_callback(inbox.close)
+    messaging.on_stored.append(inbox.observe)
+    accounts.when_revoked(inbox.revoked)
     enquiries = Enquiries(router)
     app_servers = AppServers(database, settings.push, clock)
     await attend(app_servers, accounts, tokens, stack)
@@ -133,6 +145,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     streams = Streams(database, clock)
     administration = build_administration(database, accounts, roles, sessions, contacts, clock)
     office = await build_office(administration, database, accounts, messaging, sessions, presence, clock, stack)
+    files = await open_files(settings, database, accounts, clock, public_url, stack)
     metrics = Metrics()
     measure(metrics, database, sessions, limits, outbox, push_notifications)
     return Rules(
@@ -167,6 +180,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         office=office,
+        files=files,
+        inbox=inbox,
+        search=Search(database),
     )
 
 
@@ -189,6 +205,17 @@ def measure(
     metrics.read_from("commit_seconds", lambda: commit.seconds)
     metrics.read_from("commit_rows", lambda: commit.rows)
     metrics.read_from("commits_failed", lambda: commit.failures)
+
+
+async def open_files(
+    settings: Settings, database: Database, accounts: Accounts, clock: SystemClock, url: str, stack: AsyncExitStack
+) -> Files:
+    """Uploaded files, in the data folder."""
+    contents = Contents(Blobs(settings.data_dir / "uploads"))
+    files = Files(database, contents, accounts, settings.upload, clock, settings.upload.public_url or url)
+    stack.push_async_callback(files.close)
+    await files.start()
+    return files
 
 
 async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, stack: AsyncExitStack) -> None:

@@ -21,6 +21,7 @@ from homeserver.listeners import Certificates
 from homeserver.protocol import namespaces as ns
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
+from homeserver.services.displayed import DisplayedNotes
 from homeserver.services.health import Health
 from homeserver.services.names import service_labels
 from homeserver.services.operations import Operations
@@ -35,7 +36,8 @@ async def build(
     rules = await build_rules(settings, public_url, stack)
     xmpp = build_xmpp(settings, rules)
     reloader.subscribe(partial(take_over, rules, xmpp))
-    parts: list[Startable] = [xmpp.face]
+    rules.pubsub.on_event.append(DisplayedNotes(rules.inbox, rules.mailboxes, rules.accounts))
+    parts: list[Startable] = [rules.search, xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
     chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
@@ -93,15 +95,10 @@ async def build(
     chores.append(expire_items)
     operations = Operations(rules.accounts, rules.invites, rules.outbox, {**verbs, **report_verbs})
     control = Control(settings.data_dir, operations)
-    sweeper = Sweeper(*chores, client_messages.purge, rules.retention.purge, rules.reports.purge)
-    return [
-        sweeper,
-        rules.office.announcements,
-        *parts,
-        https,
-        control,
-        *build_listeners(settings, xmpp.face, https, certificates),
-    ]
+    chores += [client_messages.purge, rules.retention.purge, rules.reports.purge, rules.files.disposal.purge]
+    sweeper = Sweeper(*chores)
+    parts = [sweeper, rules.office.announcements, *parts]
+    return [*parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
 
 
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
@@ -112,6 +109,7 @@ def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:
     rules.sessions.limit = new.limits.sessions_per_account
     rules.pages.reload(new.archive)
     rules.retention.reload(new.archive)
+    rules.files.reload(new.upload)
     rules.app_servers.reload(new.push)
     rules.push_notifications.reload(new.push)
     rules.external_services.reload(new.external_service)

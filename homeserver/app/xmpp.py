@@ -29,6 +29,7 @@ from homeserver.xmpp import (
     core_roster,
     disco,
     external_services,
+    inbox,
     invites,
     offline,
     ping_command,
@@ -40,7 +41,9 @@ from homeserver.xmpp import (
     queries,
     registration,
     reporting,
+    retraction,
     search,
+    upload,
 )
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.dispatch import Dispatcher
@@ -81,6 +84,9 @@ FEATURES: Final = (
     pubsub_owner.PubSubOwner,
     registration.Registration,
     reporting.Reporting,
+    upload.Upload,
+    inbox.Conversations,
+    retraction.Retraction,
     search.Search,
 )
 """What is built; a feature that is not here is not advertised. `Search` is left out where there is no directory."""
@@ -109,12 +115,15 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.router,
             rules.limits,
             rules.pages,
+            rules.files,
             rules.app_servers,
             rules.external_services,
             rules.sessions,
             rules.privacy,
             rules.blocking,
             rules.reports,
+            rules.inbox,
+            rules.search,
             rules.pubsub,
             rules.invites,
             rules.registrations,
@@ -141,6 +150,11 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.enquiries,
         rules.privacy,
     )
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
     for service, domain in services_of(settings).items():
         dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
         catalogue.add_item(domain, service, "Publish-subscribe")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Final, Protocol
 
+from homeserver.domain.search import Query
 from homeserver.protocol.jid import JID
 
 
@@ -31,12 +32,20 @@ class Treatment(IntFlag):
 
     ARCHIVE: entries in the owners' archives. KEEP: waits for a recipient who is away (XEP-0160). COPY: goes to the
     other sessions of both accounts (XEP-0280 s6). DURABLE: crosses domains in the durable lane.
+
+    What it is, for those who count and look up: INSTANT says something to be read (XEP-0430 s4), RETRACTION takes back
+    another (XEP-0424), DISPLAYED says up to where its sender has read (XEP-0333), RETRACTED was taken back and holds a
+    tombstone only.
     """
 
     ARCHIVE = 1
     KEEP = 2
     COPY = 4
     DURABLE = 8
+    INSTANT = 16
+    RETRACTION = 32
+    DISPLAYED = 64
+    RETRACTED = 128
 
 
 ARCHIVE: Final = int(Treatment.ARCHIVE)
@@ -44,6 +53,9 @@ ARCHIVE: Final = int(Treatment.ARCHIVE)
 KEEP: Final = int(Treatment.KEEP)
 COPY: Final = int(Treatment.COPY)
 DURABLE: Final = int(Treatment.DURABLE)
+INSTANT: Final = int(Treatment.INSTANT)
+RETRACTION: Final = int(Treatment.RETRACTION)
+DISPLAYED: Final = int(Treatment.DISPLAYED)
 
 
 @dataclass(slots=True)
@@ -102,6 +114,7 @@ class Entry:
     kind: Kind
     stanza_id: str | None
     payload: bytes
+    treatment: int = int(Treatment.ARCHIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,7 @@ class PageRequest:
     """A slice of one owner's archive (XEP-0313 s4, XEP-0059).
 
     Ids are exclusive bounds, times inclusive microseconds. ``backwards`` takes the newest first to fill the page; the
-    page itself is always oldest first.
+    page itself is always oldest first. ``words`` is what the text must hold.
     """
 
     limit: int
@@ -120,6 +133,7 @@ class PageRequest:
     end: int | None = None
     ids: tuple[int, ...] | None = None
     backwards: bool = False
+    words: Query | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +146,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The newest entry an owner has with one peer (bare JID)."""
+    """What an owner has with one peer (bare JID).
+
+    ``last`` is the newest entry, ``shown`` the newest that says something to be read, if it is among the newest few;
+    ``unread`` counts received ones behind both the read position ``read`` and the owner's own last message.
+    """
 
     peer: str
     last: Entry
+    shown: Entry | None = None
+    unread: int = 0
+    read: int = 0
 
 
 class Then(Protocol):

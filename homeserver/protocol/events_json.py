@@ -26,6 +26,16 @@ _REPLY: Final = f"{{{ns.REPLY}}}reply"
 _ORIGIN: Final = f"{{{ns.STANZA_ID}}}origin-id"
 _NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ID_ONLY: Final = {"id"}
+_NAMING: Final = {
+    f"{{{ns.CORRECTION}}}replace": "replaces",
+    f"{{{ns.RETRACTION}}}retract": "retracts",
+    f"{{{ns.CHAT_MARKERS}}}displayed": "displayed",
+    f"{{{ns.RECEIPTS}}}received": "delivered",
+}
+"""Elements that hold nothing but the id of another message, and their members."""
+_REACTIONS: Final = f"{{{ns.REACTIONS}}}reactions"
+_REACTION: Final = f"{{{ns.REACTIONS}}}reaction"
+_RETRACTED: Final = f"{{{ns.RETRACTION}}}retracted"
 
 
 class Reply(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -35,11 +45,27 @@ class Reply(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     to: Annotated[str, Meta(max_length=3071)] | None = None
 
 
+class Reaction(Struct, frozen=True):
+    """All reactions of the sender to the message ``to`` (XEP-0444)."""
+
+    to: str
+    emojis: list[str]
+
+
+class Retracted(Struct, frozen=True, omit_defaults=True):
+    """What is left of a message that was taken back (XEP-0424 s4): by which message, and when."""
+
+    id: str
+    at: str | None = None
+
+
 class MessageEvent(Struct, omit_defaults=True):
     """A message as its owner sees it.
 
     ``id`` is the message's number and position, ``conversation`` the other side's bare JID. ``client_id`` is the id its
-    sender gave it for good (XEP-0359 origin-id), ``stanza_id`` the id attribute of the stanza.
+    sender gave it for good (XEP-0359 origin-id), ``stanza_id`` the id attribute of the stanza. ``replaces`` (XEP-0308),
+    ``retracts`` (XEP-0424), ``displayed`` (XEP-0333), ``delivered`` (XEP-0184) and ``reaction`` name another message of the
+    conversation by its ``stanza_id``; the first two count for messages of the same sender only.
     """
 
     id: int
@@ -55,6 +81,12 @@ class MessageEvent(Struct, omit_defaults=True):
     thread: str | None = None
     reply_to: Reply | None = None
     lang: str | None = None
+    replaces: str | None = None
+    retracts: str | None = None
+    displayed: str | None = None
+    delivered: str | None = None
+    reaction: Reaction | None = None
+    retracted: Retracted | None = None
     attributes: dict[str, str] = {}
     xml: list[str] = []
 
@@ -93,6 +125,8 @@ def from_element(message: Element, place: Place) -> MessageEvent:
 
 def _take(part: Element, event: MessageEvent) -> bool:
     """Put a child into its member; False where it must travel as it is."""
+    if part.tag == _REACTIONS:
+        return _take_reactions(part, event)
     if len(part):
         return False
     plain = not part.attrib
@@ -107,10 +141,25 @@ def _take(part: Element, event: MessageEvent) -> bool:
     if part.tag == _ORIGIN and part.attrib.keys() == _ID_ONLY and event.client_id is None:
         event.client_id = part.get("id")
         return True
+    member = _NAMING.get(part.tag)
+    if member is not None and part.attrib.keys() == _ID_ONLY and part.get("id") and getattr(event, member) is None:
+        setattr(event, member, part.get("id"))
+        return True
+    if part.tag == _RETRACTED and event.retracted is None and part.get("id") and part.attrib.keys() <= {"id", "stamp"}:
+        event.retracted = Retracted(part.get("id", ""), part.get("stamp"))
+        return True
     if part.tag == _REPLY and event.reply_to is None and part.get("id") and part.attrib.keys() <= {"id", "to"}:
         event.reply_to = Reply(part.get("id", ""), part.get("to"))
         return True
     return False
+
+
+def _take_reactions(part: Element, event: MessageEvent) -> bool:
+    fits = event.reaction is None and part.get("id") and part.attrib.keys() == _ID_ONLY and not part.text
+    if not fits or any(one.tag != _REACTION or one.attrib or len(one) or one.tail for one in part):
+        return False
+    event.reaction = Reaction(part.get("id", ""), [one.text or "" for one in part])
+    return True
 
 
 def to_element(event: MessageEvent) -> Element:
@@ -131,10 +180,26 @@ def to_element(event: MessageEvent) -> Element:
     if event.reply_to is not None:
         more = {} if event.reply_to.to is None else {"to": event.reply_to.to}
         message.append(element(ns.REPLY, "reply", {"id": event.reply_to.id, **more}))
+    _append_named(message, event)
     for text in event.xml:
         message.append(fragment(text))
     check(message)
     return message
+
+
+def _append_named(message: Element, event: MessageEvent) -> None:
+    """The parts that name another message."""
+    for tag, member in _NAMING.items():
+        named = getattr(event, member)
+        if named is not None:
+            message.append(Element(tag, {"id": named}))
+    if event.reaction is not None:
+        part = Element(_REACTIONS, {"id": event.reaction.to})
+        part.extend(element(ns.REACTIONS, "reaction", None, emoji) for emoji in event.reaction.emojis)
+        message.append(part)
+    if event.retracted is not None:
+        more = {} if event.retracted.at is None else {"stamp": event.retracted.at}
+        message.append(Element(_RETRACTED, {"id": event.retracted.id, **more}))
 
 
 class InvalidEvent(ValueError):

@@ -8,16 +8,20 @@ from typing import Final
 
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
-from homeserver.domain.messages import Conversation, Entry, Message, Page, PageRequest, Stored, Then
+from homeserver.domain.messages import RETRACTION, Conversation, Entry, Message, Page, PageRequest, Stored, Then
+from homeserver.protocol.retraction import target, tombstone
 from homeserver.services.clock import Clock
+from homeserver.storage import inbox
 from homeserver.storage import mailboxes as sql
 from homeserver.storage.database import Database
 from homeserver.storage.log_index import LogRow
+from homeserver.storage.places import Side
 
 Appended = Callable[[Stored | None, BaseException | None], None]
 """Called on the loop after the commit: the message with its place, or the error and nothing was stored."""
 
 RESEND_SECONDS: Final = 3600.0
+MOST_COUNTED: Final = sql.MOST_COUNTED
 _MOST_RESENDS: Final = 100_000
 
 Resend = tuple[str, str, str, int]
@@ -94,6 +98,8 @@ class Mailboxes:
         elif sent is not None:
             key = self._note(sent, stored)
         self._commit.append(row, partial(self._committed, stored, key, then))
+        if message.treatment & RETRACTION:
+            self._retract(stored, sender, recipient)
         return stored
 
     def pass_by(self, message: Message, then: Appended, sent: Message | None = None) -> Stored:
@@ -161,9 +167,9 @@ class Mailboxes:
         return await self._database.read(sql.has_written, account.id, peer, self._commit.view(account.id))
 
     async def conversations(self, account: Account, before: int | None, limit: int) -> list[Conversation]:
-        """The newest entry with each peer, newest first, those below the id ``before``."""
+        """What the account has with each peer, newest first, those below the id ``before``."""
         view = self._commit.view(account.id)
-        return await self._database.read(sql.conversations, account.id, before, limit, view)
+        return await self._database.read(inbox.conversations, account.id, before, limit, view)
 
     async def pending(self, account: Account, limit: int, after: int = 0) -> list[Entry]:
         """The oldest entries above ``after`` that wait for delivery.
@@ -188,9 +194,14 @@ class Mailboxes:
         """The oldest and the newest entry of the archive."""
         return await self._database.read(sql.first_and_last, account.id, self._commit.view(account.id))
 
-    async def count(self, account: Account, peer: str | None = None) -> int:
-        """How many entries the archive holds, all or with one peer (bare JID)."""
-        return await self._database.read(sql.count, account.id, peer, self._commit.view(account.id))
+    async def count(self, account: Account, request: PageRequest) -> int:
+        """How many entries a slice of the archive has, without its limit; no more than `MOST_COUNTED` are counted."""
+        return await self._database.read(sql.count, account.id, request, self._commit.view(account.id))
+
+    async def hide(self, account: Account, id_: int) -> bool:
+        """Take a message out of the account's archive, and of no other; false where it has none under that id."""
+        await self.durable()
+        return await self._database.write(sql.hide, account.id, id_)
 
     async def settled(self, account: Account) -> int:
         """The id up to which nothing waits for delivery, positions on their way to the store included."""
@@ -209,6 +220,17 @@ class Mailboxes:
     async def purge(self, account: Account) -> None:
         """Remove everything the account holds."""
         await self._database.write(sql.purge_owner, account.id)
+
+    def _retract(self, stored: Stored, sender: Account | None, recipient: Account | None) -> None:
+        """Leave a tombstone for what a message takes back, in its commit (XEP-0424 s4): of its sender's own only (s5)."""
+        message = stored.message
+        wanted = target(message.payload)
+        if wanted is None:
+            return
+        author = Side(sender.id if sender is not None else None, message.sender.bare)
+        other = Side(recipient.id if recipient is not None else None, message.to.bare)
+        replace = partial(tombstone, retraction_id=message.stanza_id or str(stored.id), at=stored.at)
+        self._commit.also(sql.retract, author, other, wanted, replace)
 
     def _committed(
         self, stored: Stored, key: Resend | None, then: Appended | None, error: BaseException | None, /

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from homeserver.storage import engines, log_index, migrations, owner_lock, schema
+from homeserver.storage import engines, log_index, migrations, owner_lock, schema, search
 from homeserver.storage.batch import BatchWriter, CrashPoint
 from homeserver.storage.committers import ThreadCommitter
 from homeserver.storage.group_commit import GroupCommit
@@ -138,6 +138,7 @@ async def _open_sqlite(
         stack.push_async_callback(readers.close)
         turns = Turns()
         await writer.submit(log_index.ensure_state, ())
+        await writer.submit(search.ensure, ())
         last: int = await writer.submit(log_index.last_id, ())
         while not await writer.submit(log_index.fill_rest, ()):
             pass

@@ -4,8 +4,8 @@ All functions take a connection first. Those that list entries also take a `log_
 read, so that rows without entries yet are seen too.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,32 +20,66 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     update,
 )
 
-from homeserver.domain.messages import Conversation, Direction, Entry, Kind, Page, PageRequest, Treatment
+from homeserver.domain.messages import Direction, Entry, Kind, Page, PageRequest, Treatment
+from homeserver.storage import search
 from homeserver.storage.log_index import View
+from homeserver.storage.places import Side, chunks, expanding, position_of, with_peer
 from homeserver.storage.schema import account, address, entry, log, log_state, mailbox, metadata
 
-_TAIL_CHUNK: Final = 200
-_COLUMNS: Final = (log.c.id, log.c.at, log.c.sender, log.c.recipient, log.c.kind, log.c.stanza_id, log.c.payload)
+_COLUMNS: Final = (
+    log.c.id,
+    log.c.at,
+    log.c.sender,
+    log.c.recipient,
+    log.c.kind,
+    log.c.stanza_id,
+    log.c.payload,
+    log.c.treatment,
+)
 _ARCHIVED: Final = log.c.treatment.bitwise_and(Treatment.ARCHIVE.value) != 0
 _KEPT: Final = log.c.treatment.bitwise_and(Treatment.KEEP.value) != 0
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
+MOST_COUNTED: Final = 10_000
 Bounds = tuple[int, int]
 """Lowest and highest id, both inclusive."""
 
 
 def page(connection: Connection, owner: int, request: PageRequest, view: View) -> Page:
-    """A slice of the owner's archive, oldest first (XEP-0313 s4).
-
-    An id is never below the time of its message, so times become bounds of ids and an exact check.
-    """
+    """A slice of the owner's archive, oldest first (XEP-0313 s4)."""
     if request.ids is not None:
-        return Page(_found(connection, owner, request.ids, [_ARCHIVED]), complete=True)
+        return Page(found_by_id(connection, owner, request.ids, [_ARCHIVED]), complete=True)
     wanted = request.limit + 1
+    part = _narrowed(connection, owner, request, view)
+    found: list[Entry] = []
+    if request.backwards:
+        found = _from_tail(connection, owner, part.tail[::-1], part.tail_checks, wanted)
+        if len(found) < wanted:
+            left = wanted - len(found)
+            found += _indexed(connection, owner, part.bounds, part.checks, left, peer=request.peer, backwards=True)
+    else:
+        found = _indexed(connection, owner, part.bounds, part.checks, wanted, peer=request.peer, backwards=False)
+        if len(found) < wanted:
+            found += _from_tail(connection, owner, part.tail, part.tail_checks, wanted - len(found))
+    complete = len(found) < wanted
+    found = found[: request.limit]
+    return Page(found[::-1] if request.backwards else found, complete)
+
+
+class _Part(NamedTuple):
+    """Where a slice is looked for: bounds and checks of the entries, ids and checks of the tail."""
+
+    bounds: Bounds
+    checks: list[ColumnElement[bool]]
+    tail: list[int]
+    tail_checks: list[ColumnElement[bool]]
+
+
+def _narrowed(connection: Connection, owner: int, request: PageRequest, view: View) -> _Part:
+    """An id is never below the time of its message, so times become bounds of ids and an exact check."""
     checks = [_ARCHIVED]
     low, high = 0, 2**62
     if request.after is not None:
@@ -57,22 +91,14 @@ def page(connection: Connection, owner: int, request: PageRequest, view: View) -
         checks.append(log.c.at >= request.start)
     if request.end is not None:
         checks.append(log.c.at <= request.end)
-    tail = _tail_ids(connection, view, request.peer, (low, high))
+    tail = tail_ids(connection, view, request.peer, (low, high))
     if request.end is not None:
         high = min(high, request.end + connection.execute(select(log_state.c.lead)).scalar_one())
-    bounds = (low, min(high, view.through))
-    found: list[Entry] = []
-    if request.backwards:
-        found = _from_tail(connection, owner, tail[::-1], checks, wanted)
-        if len(found) < wanted:
-            found += _indexed(connection, owner, bounds, checks, wanted - len(found), peer=request.peer, backwards=True)
-    else:
-        found = _indexed(connection, owner, bounds, checks, wanted, peer=request.peer, backwards=False)
-        if len(found) < wanted:
-            found += _from_tail(connection, owner, tail, checks, wanted - len(found))
-    complete = len(found) < wanted
-    found = found[: request.limit]
-    return Page(found[::-1] if request.backwards else found, complete)
+    tail_checks = checks
+    if request.words is not None:
+        tail_checks = [*checks, search.holds(connection, log.c.id, owner, request.words)]
+        checks = [*checks, search.holds(connection, entry.c.id, owner, request.words)]
+    return _Part((low, min(high, view.through)), checks, tail, tail_checks)
 
 
 def behind(connection: Connection, owner: int, position: int, limit: int, view: View) -> Page:
@@ -80,7 +106,7 @@ def behind(connection: Connection, owner: int, position: int, limit: int, view: 
     wanted = limit + 1
     found = _indexed(connection, owner, (position + 1, view.through), [], wanted, peer=None, backwards=False)
     if len(found) < wanted:
-        tail = _tail_ids(connection, view, None, (position + 1, 2**62))
+        tail = tail_ids(connection, view, None, (position + 1, 2**62))
         found += _from_tail(connection, owner, tail, [], wanted - len(found))
     return Page(found[:limit], complete=len(found) < wanted)
 
@@ -98,7 +124,7 @@ def pending(
         checks.append(~_ARCHIVED)
     found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
     if len(found) < limit:
-        tail = _tail_ids(connection, view, None, (low, 2**62))
+        tail = tail_ids(connection, view, None, (low, 2**62))
         found += _from_tail(connection, owner, tail, checks, limit - len(found))
     return found
 
@@ -121,25 +147,9 @@ def pending_or_newest(
     return found, newest_id(connection, owner, view)
 
 
-def conversations(connection: Connection, owner: int, before: int | None, limit: int, view: View) -> list[Conversation]:
-    """The newest entry with each peer, newest first; ``before`` is the id of the last one of the page before.
-
-    Costs two index seeks per peer of the owner, however long the conversations are.
-    """
-    newest: dict[str, int] = {}
-    for peer, last in connection.execute(_NEWEST, {"owner": owner, "through": view.through}):
-        newest[peer] = max(last, newest.get(peer, 0))
-    for ids in _chunks([id_ for id_, _ in view.tail]):
-        query = _rows(owner, ids).where(_ARCHIVED).with_only_columns(log.c.id, _PEER)
-        newest.update((peer, id_) for id_, peer in connection.execute(query))
-    chosen = sorted(((last, peer) for peer, last in newest.items() if before is None or last < before), reverse=True)
-    entries = {found.id: found for found in _found(connection, owner, [last for last, _ in chosen[:limit]], [])}
-    return [Conversation(peer, entries[last]) for last, peer in chosen[:limit] if last in entries]
-
-
 def entry_by_id(connection: Connection, owner: int, id_: int) -> Entry | None:
     """One entry of the owner's archive."""
-    found = _found(connection, owner, [id_], [_ARCHIVED])
+    found = found_by_id(connection, owner, [id_], [_ARCHIVED])
     return found[0] if found else None
 
 
@@ -150,21 +160,24 @@ def first_and_last(connection: Connection, owner: int, view: View) -> tuple[Entr
     return (first[0] if first else None, last[0] if last else None)
 
 
-def count(connection: Connection, owner: int, peer: str | None, view: View) -> int:
-    """How many entries the owner has, with one peer or with all (XEP-0059 s2.6)."""
+def count(connection: Connection, owner: int, request: PageRequest, view: View) -> int:
+    """How many entries a slice without limit would have (XEP-0059 s2.6), counted up to `MOST_COUNTED`."""
+    if request.ids is not None:
+        return len(page(connection, owner, request, view).entries)
+    part = _narrowed(connection, owner, request, view)
     query = (
-        select(func.count())
+        select(entry.c.id)
         .select_from(entry.join(log, log.c.id == entry.c.id))
-        .where(entry.c.owner == owner, entry.c.id <= view.through, _ARCHIVED)
+        .where(entry.c.owner == owner, entry.c.id >= part.bounds[0], entry.c.id <= part.bounds[1], *part.checks)
+        .limit(MOST_COUNTED)
     )
-    if peer is not None:
-        query = query.where(_with(connection, peer))
-    total: int = connection.execute(query).scalar_one()
-    for ids in _chunks(_tail_ids(connection, view, peer, (0, 2**62))):
-        total += connection.execute(
-            select(func.count()).select_from(log).where(log.c.id.in_(_expanding(ids)), _ARCHIVED)
-        ).scalar_one()
-    return total
+    if request.peer is not None:
+        query = query.where(with_peer(connection, request.peer))
+    total: int = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    for ids in chunks(part.tail):
+        checks = [log.c.id.in_(expanding(ids)), *part.tail_checks]
+        total += connection.execute(select(func.count()).select_from(log).where(*checks)).scalar_one()
+    return min(total, MOST_COUNTED)
 
 
 def has_written(connection: Connection, owner: int, peer: str, view: View) -> bool:
@@ -172,7 +185,7 @@ def has_written(connection: Connection, owner: int, peer: str, view: View) -> bo
     checks = [_ARCHIVED, log.c.sender == owner]
     if _indexed(connection, owner, (0, view.through), checks, 1, peer=peer, backwards=True):
         return True
-    return bool(_from_tail(connection, owner, _tail_ids(connection, view, peer, (0, 2**62)), checks, 1))
+    return bool(_from_tail(connection, owner, tail_ids(connection, view, peer, (0, 2**62)), checks, 1))
 
 
 def settled(connection: Connection, owner: int) -> int:
@@ -222,8 +235,9 @@ def purge_before(connection: Connection, before: int, limit: int = 1000, keep_wa
         delete(entry).where(entry.c.owner == bindparam("whose"), entry.c.id == bindparam("which")),
         [{"whose": owner, "which": id_} for owner, id_ in pairs],
     )
-    for ids in _chunks([id_ for id_, *_ in rows]):
-        connection.execute(delete(log).where(log.c.id.in_(_expanding(ids))))
+    for ids in chunks([id_ for id_, *_ in rows]):
+        search.forget(connection, ids)
+        connection.execute(delete(log).where(log.c.id.in_(expanding(ids))))
     return len(rows)
 
 
@@ -235,11 +249,48 @@ def purge_owner(connection: Connection, owner: int) -> None:
         and_(log.c.recipient == owner, log.c.sender.is_(None)),
         and_(log.c.recipient == owner, log.c.sender == owner),
     )
-    connection.execute(delete(log).where(alone, ~_queued()))
+    for ids in chunks(connection.execute(select(log.c.id).where(alone, ~_queued())).scalars().all()):
+        search.forget(connection, ids)
+        connection.execute(delete(log).where(log.c.id.in_(expanding(ids))))
     connection.execute(update(log).where(log.c.sender == owner).values(sender=None, remote=name))
     connection.execute(update(log).where(log.c.recipient == owner).values(recipient=None, remote=name))
     connection.execute(delete(entry).where(entry.c.owner == owner))
     connection.execute(delete(mailbox).where(mailbox.c.account == owner))
+
+
+def hide(connection: Connection, owner: int, id_: int) -> bool:
+    """Take one message out of the owner's archive; it stays for the other side that holds it too. False: not there."""
+    row = connection.execute(select(log.c.sender, log.c.recipient).where(log.c.id == id_)).one_or_none()
+    if row is None or owner not in row:
+        return False
+    if {*row} <= {owner, None}:
+        search.forget(connection, [id_])
+        connection.execute(delete(log).where(log.c.id == id_, ~_queued()))
+        # What another server has yet to be given stays without an owner.
+        connection.execute(update(log).where(log.c.id == id_).values(sender=None, recipient=None))
+    else:
+        name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
+        side = {"sender": None} if row.sender == owner else {"recipient": None}
+        connection.execute(update(log).where(log.c.id == id_).values(remote=name, **side))
+    connection.execute(delete(entry).where(entry.c.owner == owner, entry.c.id == id_))
+    return True
+
+
+def retract(
+    connection: Connection, author: Side, other: Side, stanza_id: str, replace: Callable[[bytes], bytes]
+) -> None:
+    """Replace what ``author`` sent under ``stanza_id`` by what ``replace`` makes of its payload, for both sides."""
+    place = position_of(connection, author, other, stanza_id)
+    if place is None:
+        return
+    row = connection.execute(select(log.c.payload, log.c.treatment).where(log.c.id == place)).one()
+    if row.treatment & Treatment.RETRACTED:
+        return
+    left = row.treatment & ~(Treatment.KEEP | Treatment.INSTANT) | Treatment.RETRACTED
+    search.forget(connection, [place])
+    connection.execute(
+        update(log).where(log.c.id == place).values(payload=replace(bytes(row.payload)), treatment=int(left))
+    )
 
 
 def _queued() -> ColumnElement[bool]:
@@ -249,34 +300,17 @@ def _queued() -> ColumnElement[bool]:
     return or_(false(), *(exists().where(column == log.c.id).correlate(log) for column in columns))
 
 
-_NEWEST: Final = text("""
-WITH RECURSIVE met(peer) AS (
-  SELECT MIN(peer) FROM entry WHERE owner = :owner
-  UNION ALL
-  SELECT (SELECT MIN(e.peer) FROM entry e WHERE e.owner = :owner AND e.peer > met.peer) FROM met WHERE met.peer IS NOT NULL
-), newest AS (
-  SELECT peer, (
-    SELECT e.id FROM entry e JOIN log l ON l.id = e.id
-    WHERE e.owner = :owner AND e.peer = met.peer AND e.id <= :through AND l.treatment & 1 <> 0
-    ORDER BY e.id DESC LIMIT 1
-  ) AS id FROM met WHERE met.peer IS NOT NULL
-)
-SELECT COALESCE(a.jid, d.jid, ''), n.id FROM newest n
-LEFT JOIN account a ON a.id = n.peer LEFT JOIN address d ON d.id = -n.peer WHERE n.id IS NOT NULL
-""")
-"""Jumps from peer to peer along the index (owner, peer, id)."""
-
 _local = account.alias("local")
-_PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
+PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
 
 
-def _rows(owner: int, ids: Sequence[int]) -> Select[Any]:
+def rows_of(owner: int, ids: Sequence[int]) -> Select[Any]:
     """Rows of the log with these ids that the owner holds, oldest first, whether they have entries or not."""
     other = case((log.c.sender == owner, log.c.recipient), else_=log.c.sender)
     return (
-        select(*_COLUMNS, _PEER)
+        select(*_COLUMNS, PEER)
         .select_from(log.outerjoin(_local, _local.c.id == other))
-        .where(log.c.id.in_(_expanding(ids)), or_(log.c.sender == owner, log.c.recipient == owner))
+        .where(log.c.id.in_(expanding(ids)), or_(log.c.sender == owner, log.c.recipient == owner))
         .order_by(log.c.id)
     )
 
@@ -303,7 +337,7 @@ def _indexed(
         .limit(limit)
     )
     if peer is not None:
-        query = query.where(_with(connection, peer))
+        query = query.where(with_peer(connection, peer))
     return [_entry(owner, row) for row in connection.execute(query)]
 
 
@@ -312,24 +346,24 @@ def _from_tail(
 ) -> list[Entry]:
     """The first ``limit`` of these that pass the checks, in the order given (up or down)."""
     found: list[Entry] = []
-    for chunk in _chunks(ids):
-        part = _found(connection, owner, chunk, checks)
+    for chunk in chunks(ids):
+        part = found_by_id(connection, owner, chunk, checks)
         found += part[::-1] if chunk[0] > chunk[-1] else part
         if len(found) >= limit:
             break
     return found[:limit]
 
 
-def _found(
+def found_by_id(
     connection: Connection, owner: int, ids: Sequence[int], checks: Sequence[ColumnElement[bool]]
 ) -> list[Entry]:
     found: list[Entry] = []
-    for chunk in _chunks(ids):
-        found += [_entry(owner, row) for row in connection.execute(_rows(owner, chunk).where(*checks))]
+    for chunk in chunks(ids):
+        found += [_entry(owner, row) for row in connection.execute(rows_of(owner, chunk).where(*checks))]
     return found
 
 
-def _tail_ids(connection: Connection, view: View, peer: str | None, bounds: Bounds) -> list[int]:
+def tail_ids(connection: Connection, view: View, peer: str | None, bounds: Bounds) -> list[int]:
     if not view.tail:
         return []
     low, high = bounds
@@ -339,25 +373,10 @@ def _tail_ids(connection: Connection, view: View, peer: str | None, bounds: Boun
     return [id_ for id_, other in view.tail if low <= id_ <= high and other in (peer, known or -1)]
 
 
-def _with(connection: Connection, peer: str) -> ColumnElement[bool]:
-    """The condition that an entry's peer is ``peer``: an account, or an address, or both if it was one before."""
-    numbers = [*connection.execute(select(account.c.id).where(account.c.jid == peer)).scalars()]
-    numbers += [-found for found in connection.execute(select(address.c.id).where(address.c.jid == peer)).scalars()]
-    return entry.c.peer == numbers[0] if len(numbers) == 1 else entry.c.peer.in_(_expanding(numbers))
-
-
-def _expanding(ids: Sequence[int]) -> Any:
-    return bindparam(None, list(ids), expanding=True, unique=True)
-
-
-def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
-    return (ids[start : start + _TAIL_CHUNK] for start in range(0, len(ids), _TAIL_CHUNK))
-
-
 def _entry(owner: int, row: Any) -> Entry:
-    id_, at, sender, recipient, kind, stanza_id, payload, peer = row
+    id_, at, sender, recipient, kind, stanza_id, payload, treatment, peer = row
     if sender != owner:
         direction = Direction.INCOMING
     else:
         direction = Direction.TO_SELF if recipient == owner else Direction.OUTGOING
-    return Entry(id_, at, peer, direction, _KINDS[kind], stanza_id, payload)
+    return Entry(id_, at, peer, direction, _KINDS[kind], stanza_id, payload, treatment)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from homeserver.storage import log_index, migrations, schema
+from homeserver.storage import log_index, migrations, schema, search
 from homeserver.storage.batch import BatchWriter, CrashPoint
 from homeserver.storage.database import Database, StorageSection
 from homeserver.storage.group_commit import GroupCommit
@@ -61,6 +61,7 @@ async def open_postgresql(
         if owner:
             async with write_engine.begin() as connection:
                 await connection.run_sync(log_index.ensure_state)
+                await connection.run_sync(search.ensure)
                 last = await connection.run_sync(log_index.last_id)
             engine = postgresql_engine(url, 1, check=False)
             stack.push_async_callback(engine.dispose)

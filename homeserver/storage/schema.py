@@ -333,6 +333,23 @@ last_activity = Table(
     Column("status", Text, nullable=False, default=""),
     info={"owner": "homeserver.storage.activity"},
 )
+# --- files ----------------------------------------------------------------------------------------------------------
+
+file = Table(
+    "file",
+    metadata,
+    Column("id", Text, primary_key=True, comment="random; part of the address"),
+    Column("account", Integer, ForeignKey("account.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False, comment="content type without parameters"),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the content"),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, comment="null: kept"),
+    Index("file_account", "account", "created"),
+    Index("file_expires", "expires"),
+    info={"owner": "homeserver.storage.files"},
+)
 
 # --- publish-subscribe ----------------------------------------------------------------------------------------------
 
@@ -380,6 +397,25 @@ pubsub_subscription = Table(
     Column("jid", Text, primary_key=True, comment="bare or full"),
     Column("state", Text, nullable=False),
     info={"owner": "homeserver.storage.pubsub"},
+)
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+read_position = Table(
+    "read_position",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("peer", Text, primary_key=True, comment="bare JID"),
+    Column("id", BigInteger, nullable=False, comment="of the log: everything of the conversation up to it is read"),
+    info={"owner": "homeserver.storage.inbox"},
+)
+
+search_state = Table(
+    "search_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("through", BigInteger, nullable=False, comment="messages up to this id can be found by their words"),
+    info={"owner": "homeserver.storage.search"},
 )
 
 # --- privacy --------------------------------------------------------------------------------------------------------

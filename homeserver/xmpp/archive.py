@@ -11,6 +11,7 @@ from typing import Final
 from homeserver.domain.accounts import Account
 from homeserver.domain.errors import BadRequest, FeatureNotImplemented, Forbidden, NotFound, ServiceUnavailable
 from homeserver.domain.messages import Entry, Page, PageRequest
+from homeserver.domain.search import Query, parse
 from homeserver.protocol import forms
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
@@ -18,10 +19,12 @@ from homeserver.protocol.xml import Element, child, element, escape_attribute, t
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.presence import Presence
 from homeserver.services.retention import Pages
+from homeserver.services.search import Search
 from homeserver.xmpp import render
 from homeserver.xmpp.feature import Addressee, IqRequest, feature, on_iq
 
-_KNOWN_FIELDS: Final = frozenset(("FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids"))
+_FULL_TEXT: Final = f"{{{ns.FULL_TEXT}}}fulltext"
+_KNOWN_FIELDS: Final = frozenset(("FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids", _FULL_TEXT))
 _MAX_IDS: Final = 100
 _MAX_SCANS: Final = 20
 
@@ -30,8 +33,8 @@ _MAX_SCANS: Final = 20
     xep=313,
     version="1.1.3",
     # XEP-0313 s7 asks for the account's answer only, but clients exist that look at the domain alone, profanity for one.
-    disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED),
-    account_disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.STANZA_ID),
+    disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.FULL_TEXT),
+    account_disco=(ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.FULL_TEXT, ns.STANZA_ID),
 )
 class Archive:
     """Answers archive queries of the account's own sessions."""
@@ -39,6 +42,7 @@ class Archive:
     mailboxes: Mailboxes
     pages: Pages
     presence: Presence
+    search: Search
 
     @on_iq("get", ns.ARCHIVE, "query")
     async def form(self, _request: IqRequest) -> Element | None:
@@ -52,7 +56,7 @@ class Archive:
                 element(ns.DATA_FORM, "value", {}, ns.ARCHIVE),
             )
         )
-        for name in ("with", "start", "end", "before-id", "after-id"):
+        for name in ("with", "start", "end", "before-id", "after-id", _FULL_TEXT):
             kind = "jid-single" if name == "with" else "text-single"
             form.append(element(ns.DATA_FORM, "field", {"type": kind, "var": name}))
         ids = element(ns.DATA_FORM, "field", {"type": "list-multi", "var": "ids"})
@@ -66,6 +70,8 @@ class Archive:
         if request.session is None or request.account is None or request.respond is None:
             raise Forbidden
         wanted, exact = await self._wanted(request.account, request.payload)
+        if wanted.limit == 0:
+            return await self._counted(request.account, wanted, exact)
         page = await self._page(request.account, wanted, exact)
         shown = reversed(page.entries) if child(request.payload, ns.ARCHIVE, "flip-page") is not None else page.entries
         query_id = request.payload.get("queryid")
@@ -116,6 +122,7 @@ class Archive:
             start=_time(fields.get("start")),
             end=_time(fields.get("end")),
             ids=ids,
+            words=await self._words(fields.get(_FULL_TEXT)),
         )
         exact = with_jid if with_jid is not None and with_jid.resource else None
         return await self._with_result_set(account, wanted, child(query, ns.RESULT_SET, "set")), exact
@@ -140,11 +147,26 @@ class Archive:
                 wanted = replace(wanted, before=bound if wanted.before is None else min(wanted.before, bound))
         return wanted
 
+    async def _words(self, values: list[str] | None) -> Query | None:
+        """What the text must hold (XEP-0431 s3.1); an empty field is none. Everything durable can be found."""
+        if not values or not values[0].strip():
+            return None
+        wanted = parse(values[0])
+        await self.search.catch_up()
+        return wanted
+
     async def _known(self, account: Account, text: str) -> int:
         found = _id(text)
         if await self.mailboxes.find(account, found) is None:
             raise NotFound  # XEP-0059 s2.2
         return found
+
+    async def _counted(self, account: Account, wanted: PageRequest, exact: JID | None) -> Element:
+        """No messages, only how many there are (XEP-0059 s2.6); a full JID in ``with`` is not counted."""
+        rsm = element(ns.RESULT_SET, "set")
+        if exact is None:
+            rsm.append(element(ns.RESULT_SET, "count", {}, str(await self.mailboxes.count(account, wanted))))
+        return element(ns.ARCHIVE, "fin", {}, rsm)
 
     async def _page(self, account: Account, wanted: PageRequest, exact: JID | None) -> Page:
         page = await self.mailboxes.page(account, wanted)

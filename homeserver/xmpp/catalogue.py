@@ -88,7 +88,7 @@ class Catalogue:
 
 
 def info(identities: Iterable[Identity], features: Iterable[str], forms: Iterable[Element]) -> Element:
-    """A disco#info answer (XEP-0030 s3.1)."""
+    """A disco#info answer (XEP-0030 s3.1, XEP-0128)."""
     query = element(ns.DISCO_INFO, "query")
     query.extend(identity.to_element() for identity in sorted(identities))
     query.extend(element(ns.DISCO_INFO, "feature", {"var": name}) for name in sorted(features))

@@ -9,7 +9,18 @@ s11, XEP-0203 s5).
 from typing import Final, NamedTuple
 
 from homeserver.domain.errors import BadRequest
-from homeserver.domain.messages import ARCHIVE, COPY, DURABLE, KEEP, Alert, Kind, Message
+from homeserver.domain.messages import (
+    ARCHIVE,
+    COPY,
+    DISPLAYED,
+    DURABLE,
+    INSTANT,
+    KEEP,
+    RETRACTION,
+    Alert,
+    Kind,
+    Message,
+)
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID, InvalidJID
 from homeserver.protocol.stanza import LANG, Stanza
@@ -17,9 +28,14 @@ from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _BODY, _CONTENT, _TALK, _NO_STORE, _NO_ARCHIVE, _NO_COPY, _STORE, _REWRITE, _ORIGIN, _ROOM = (1 << n for n in range(10))
 _READ, _CALL, _QUIET = (1 << n for n in range(10, 13))
+_SECRET, _AMENDS, _RETRACTS, _DISPLAYED = (1 << n for n in range(13, 17))
 _ENCRYPTED: Final = _CONTENT | _TALK | _READ
 _SIGNAL: Final = _CONTENT | _TALK
 _WAKING: Final = _READ | _CALL | _QUIET
+_COPIED: Final = _BODY | _TALK | _ROOM
+"""Those that make a normal message one for copies."""
+_SPECIAL: Final = _BODY | _SECRET | _RETRACTS | _DISPLAYED
+"""Those that make a flag of their own in the treatment."""
 
 _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.CLIENT}}}body": _BODY | _CONTENT | _READ,
@@ -33,8 +49,9 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.RECEIPTS}}}received": _TALK | _CONTENT,
     f"{{{ns.CHAT_MARKERS}}}markable": 0,
     f"{{{ns.CHAT_MARKERS}}}received": _TALK | _CONTENT,
-    f"{{{ns.CHAT_MARKERS}}}displayed": _TALK | _CONTENT,
-    f"{{{ns.CHAT_MARKERS}}}acknowledged": _TALK | _CONTENT,
+    f"{{{ns.CHAT_MARKERS}}}displayed": _TALK | _CONTENT | _DISPLAYED,
+    f"{{{ns.CHAT_MARKERS}}}acknowledged": _TALK | _CONTENT | _DISPLAYED,
+    f"{{{ns.CORRECTION}}}replace": _CONTENT | _AMENDS,
     f"{{{ns.HINTS}}}no-store": _NO_STORE,
     f"{{{ns.HINTS}}}no-permanent-store": _NO_ARCHIVE,
     f"{{{ns.HINTS}}}no-copy": _NO_COPY,
@@ -49,13 +66,13 @@ _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.NICK}}}nick": 0,
     f"{{{ns.MUC_USER}}}x": _ROOM | _CONTENT,
     f"{{{ns.CONFERENCE}}}x": _CONTENT | _TALK | _READ,
-    f"{{{ns.ENCRYPTION}}}encryption": _ENCRYPTED,
-    f"{{{ns.OMEMO}}}encrypted": _ENCRYPTED,
-    f"{{{ns.OMEMO_LEGACY}}}encrypted": _ENCRYPTED,
-    f"{{{ns.OPENPGP}}}openpgp": _ENCRYPTED,
-    f"{{{ns.OPENPGP_LEGACY}}}x": _ENCRYPTED,
-    f"{{{ns.RETRACTION}}}retract": _CONTENT | _QUIET,
-    f"{{{ns.REACTIONS}}}reactions": _CONTENT | _QUIET,
+    f"{{{ns.ENCRYPTION}}}encryption": _ENCRYPTED | _SECRET,
+    f"{{{ns.OMEMO}}}encrypted": _ENCRYPTED | _SECRET,
+    f"{{{ns.OMEMO_LEGACY}}}encrypted": _ENCRYPTED | _SECRET,
+    f"{{{ns.OPENPGP}}}openpgp": _ENCRYPTED | _SECRET,
+    f"{{{ns.OPENPGP_LEGACY}}}x": _ENCRYPTED | _SECRET,
+    f"{{{ns.RETRACTION}}}retract": _CONTENT | _QUIET | _AMENDS | _RETRACTS,
+    f"{{{ns.REACTIONS}}}reactions": _CONTENT | _QUIET | _AMENDS,
     f"{{{ns.JINGLE_MESSAGE}}}propose": _SIGNAL | _CALL,
     f"{{{ns.JINGLE_MESSAGE}}}ringing": _SIGNAL,
     f"{{{ns.JINGLE_MESSAGE}}}proceed": _SIGNAL,
@@ -205,14 +222,24 @@ def _treatment(kind: Kind, traits: int, element: Element, local: bool) -> int:
             treatment = _WITHOUT_ARCHIVE if traits & _NO_ARCHIVE and not traits & _STORE else _ALL
         else:
             treatment = COPY
-        if traits & _NO_COPY or (kind is _NORMAL and not traits & (_BODY | _TALK | _ROOM)):
+        if traits & _NO_COPY or (kind is _NORMAL and not traits & _COPIED):
             treatment &= ~COPY
         elif traits & _ROOM and not local and not _is_invitation(element):
             treatment &= ~COPY  # XEP-0280 s6.1: the room gives it to every joined client itself
-        return treatment
-    if kind is _ERROR or kind is _GROUPCHAT:
+        return treatment | _what_it_is(traits) if traits & _SPECIAL else treatment
+    if kind is _ERROR:
+        # What an error answers stands in it; other sessions that have a copy of that learn that it failed.
+        return DURABLE | COPY if traits & _COPIED and not traits & _NO_COPY else DURABLE
+    if kind is _GROUPCHAT:
         return DURABLE
     return _NO_TREATMENT if traits & _NO_STORE else DURABLE
+
+
+def _what_it_is(traits: int) -> int:
+    found = INSTANT if traits & (_BODY | _SECRET) and not traits & _AMENDS else 0
+    if traits & _RETRACTS:
+        found |= RETRACTION
+    return found | DISPLAYED if traits & _DISPLAYED else found
 
 
 def _is_invitation(element: Element) -> bool:

@@ -58,7 +58,7 @@ ELSEWHERE: Final = (
     Support("RFC 9457", "", "complete", "client_api/http/errors.py"),
     Support("RFC 9530", "", "partial", "homeserver/protocol/signing.py", "Content-Digest with sha-256"),
     Support("XEP-0004", "2.13.2", "complete", "homeserver/protocol/forms.py"),
-    Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "no index, no count"),
+    Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "archives: a count for an empty page only, no index"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0147", "1.2", "partial", "homeserver/services/invites.py", "addresses of invitations"),
     Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
@@ -68,18 +68,23 @@ ELSEWHERE: Final = (
     Support("XEP-0198", "1.6.3", "complete", "homeserver/protocol/sm.py", offered=ns.STREAM_MANAGEMENT),
     Support("XEP-0203", "2.0", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0297", "1.0", "complete", "homeserver/xmpp/render.py"),
+    Support("XEP-0308", "1.2.1", "complete", "client_api/http/amendments.py", "as `replaces` in JSON"),
+    Support("XEP-0333", "1.0.0", "complete", "homeserver/services/inbox.py", "read positions follow `<displayed/>`"),
     Support("XEP-0334", "1.0.0", "complete", "homeserver/xmpp/core_message.py"),
     Support("XEP-0352", "1.0.0", "complete", "homeserver/protocol/csi.py", offered=ns.CLIENT_STATE),
     Support("XEP-0359", "0.7.0", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0368", "1.1.0", "complete", "homeserver/listeners.py"),
     Support("XEP-0386", "1.1.0", "complete", "homeserver/protocol/binding.py"),
     Support("XEP-0388", "1.0.4", "complete", "homeserver/protocol/negotiation.py", offered=ns.SASL2),
+    Support("XEP-0431", "0.2.0", "complete", "homeserver/xmpp/archive.py"),
     Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING
     ),
+    Support("XEP-0444", "0.2.1", "complete", "client_api/http/amendments.py", "as `reaction` in JSON"),
     Support("XEP-0445", "0.2.0", "complete", "homeserver/xmpp/registration.py"),
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
+    Support("XEP-0490", "1.0.1", "partial", "homeserver/services/displayed.py", "notes are read positions; no server assist"),
     Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
 )  # fmt: skip
 """What is spoken outside of feature classes."""
@@ -90,8 +95,7 @@ Written from the declarations in the code by `python -m homeserver.xmpp.protocol
 [doap.xml](../doap.xml). A test compares the features named here with what a running server advertises.
 
 *Partial* says in the note what there is or what is missing. What differs from a specification is in
-[deviations.md](deviations.md). What clients exchange among themselves (end-to-end encryption, corrections, reactions,
-markers, calls) passes through untouched and is not listed.
+[deviations.md](deviations.md). What clients exchange among themselves (end-to-end encryption, calls) passes through untouched and is not listed.
 
 """
 _DOAP_HEAD: Final = f"""<?xml version='1.0' encoding='UTF-8'?>

@@ -14,13 +14,14 @@ PACKAGES = ("homeserver", "federation", "client_api", "config")
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 LONGER: dict[str, str] = {
-    "homeserver/app/server.py:build": "the composition root is read from top to bottom",
+    "homeserver/app/http.py:build_json": "the composition root is read from top to bottom",
     "homeserver/app/rules.py:build_rules": "the composition root is read from top to bottom",
+    "homeserver/app/server.py:build": "the composition root is read from top to bottom",
     "homeserver/app/xmpp.py:build_xmpp": "the composition root is read from top to bottom",
     "homeserver/storage/migrations/versions/0001_tables.py": "one migration is one list of tables, written by a program",
-    "homeserver/storage/schema.py": "every table is on one page",
     "homeserver/storage/migrations/versions/0001_tables.py:downgrade": "one migration is one list of tables",
     "homeserver/storage/migrations/versions/0001_tables.py:upgrade": "one migration is one list of tables",
+    "homeserver/storage/schema.py": "every table on one page",
 }
 """Modules and functions above the limits, each with the reason: `path` or `path:function`."""
 

@@ -33,6 +33,14 @@ _LABELS = {
     "growth": ("CPU large / CPU small", "{:.2f}"),
     "seconds": ("seconds to the first login", "{:.3f}"),
     "start_cpu_s": ("server CPU s until then", "{:.2f}"),
+    "upload_mib_s_plain": ("upload MiB / s, plain HTTP", "{:.0f}"),
+    "upload_mib_s_tls": ("upload MiB / s, TLS", "{:.0f}"),
+    "upload_growth_mib_plain": ("memory growth MiB, plain HTTP", "{:.1f}"),
+    "upload_growth_mib_tls": ("memory growth MiB, TLS", "{:.1f}"),
+    "nginx_mib_s_plain": ("nginx PUT MiB / s, plain HTTP", "{:.0f}"),
+    "nginx_mib_s_tls": ("nginx PUT MiB / s, TLS", "{:.0f}"),
+    "upload_of_nginx_plain": ("ours / nginx, plain HTTP", "{:.2f}"),
+    "upload_of_nginx_tls": ("ours / nginx, TLS", "{:.2f}"),
     "generator_us": ("generator CPU us / message", "{:.1f}"),
     "generator_share": ("generator share of a core", "{:.2f}"),
 }
@@ -70,6 +78,10 @@ LIMITS = (
     Limit("paging", "page_cpu_ms_large", at_most=4.0),
     Limit("paging", "growth", at_most=1.25),
     Limit("start", "seconds", at_most=1.0),
+    Limit("upload", "upload_growth_mib_plain", at_most=8.0),
+    Limit("upload", "upload_growth_mib_tls", at_most=8.0),
+    Limit("upload", "upload_of_nginx_plain", at_least=0.3),
+    Limit("upload", "upload_of_nginx_tls", at_least=0.3),
 )
 
 

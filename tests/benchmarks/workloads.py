@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import uploads
 from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.servers import Rig, ServerFailure
 from tests.benchmarks.wire import Account, Connection, LoginError
@@ -36,9 +37,18 @@ class Scale:
     archive_sizes: tuple[int, ...] = (10_000, 200_000)
     pages: int = 200
     page_seconds: float = 8.0
+    upload_bytes: int = 1024**3
 
 
-QUICK = Scale(warm_up=0.5, seconds=2.0, idle_count=200, settle=0.5, archive_sizes=(1_000, 10_000), pages=40)
+QUICK = Scale(
+    warm_up=0.5,
+    seconds=2.0,
+    idle_count=200,
+    settle=0.5,
+    archive_sizes=(1_000, 10_000),
+    pages=40,
+    upload_bytes=64 * 1024**2,
+)
 
 
 class GeneratorFailure(Exception):
@@ -204,6 +214,14 @@ def start(kind: RigKind, scale: Scale) -> Figures:
     return {"seconds": seconds, "start_cpu_s": cpu}
 
 
+def upload(kind: RigKind, scale: Scale) -> Figures:
+    """One large file over plain HTTP and over TLS; beside it a PUT of the same bytes to nginx where it is installed."""
+    if kind.name != uploads.UploadRig.name:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        return uploads.measure(Path(folder), scale.upload_bytes)
+
+
 WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "closed": closed,
     "open": open_loop,
@@ -212,4 +230,5 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "federating": federating,
     "paging": paging,
     "start": start,
+    "upload": upload,
 }

@@ -10,21 +10,25 @@ from typing import Any, cast
 import aiohttp
 
 from client_api.http.administration import AdministrationEndpoints
+from client_api.http.amendments import Amendments
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
+from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings, PrivacySettings
+from config.feature_settings import InviteSettings, PrivacySettings, UploadSettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
@@ -34,10 +38,13 @@ from homeserver.services.accounts import Accounts
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
 from homeserver.services.client_messages import ClientMessages
-from homeserver.services.clock import SystemClock
+from homeserver.services.clock import Clock, SystemClock
 from homeserver.services.contacts import Contacts
+from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
+from homeserver.services.files import Files
+from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
 from homeserver.services.mailboxes import Mailboxes
@@ -49,17 +56,20 @@ from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
+from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
+from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.core_message import Reader, start_tag
 from tests.kit.fakes import FakeOutbox, stanza
+from tests.kit.server import free_port
 from tests.kit.world import Section
 
 DOMAINS = ("a.example", "b.example")
 OPEN = AccountSettings(registration="open", scram_iterations=4096)
 FREE = LimitSettings(off_on_loopback=True)
-HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost"))
+HOSTS = frozenset((*DOMAINS, "127.0.0.1", "localhost", "files.example"))
 PUBLIC_URL = "https://a.example"
 
 
@@ -80,6 +90,7 @@ class JsonServer:
     outbox: FakeOutbox
     http: aiohttp.ClientSession
     endpoints: list[object]
+    files: Files
     _tokens: dict[str, str] = field(default_factory=dict)
 
     async def call(
@@ -188,9 +199,11 @@ async def json_server(
     archive: ArchiveSettings = ArchiveSettings(),  # noqa: B008
     invites: InviteSettings = InviteSettings(),  # noqa: B008
     first_request: float = FIRST_REQUEST,
+    upload: UploadSettings = UploadSettings(),  # noqa: B008
+    clock: Clock | None = None,
 ) -> AsyncIterator[JsonServer]:
     """Start one over the store at ``path``; start it again for a restart."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     settings = http or HttpSettings(public_url=PUBLIC_URL)
     async with open_database(Section(path)) as database:
         known = Accounts(database, accounts, clock, DOMAINS)
@@ -225,6 +238,9 @@ async def json_server(
         auth = Auth(known, Registrations(known, invitations, contacts), tokens, buckets)
         pages = Pages(archive)
         messages = Messages(known, mailboxes, sender, Reader(served), pages, limits.stanza_bytes)
+        inbox = Inbox(database, mailboxes)
+        messaging.on_stored.append(inbox.observe)
+        conversations = Conversations(messages, inbox, mailboxes, pages)
         services = LiveServices(sessions, delivery, presence, router)
         bounds = SocketBounds(
             origins=frozenset(settings.cors_origins),
@@ -232,6 +248,11 @@ async def json_server(
             frame_bytes=limits.stanza_bytes,
         )
         live = Live(gate, tokens, messages, mailboxes, services, buckets, bounds)
+        port = free_port("127.0.0.1")
+        contents = Contents(Blobs(path.parent / "uploads"))
+        files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
+        await files.start()
+        file_endpoints = FileEndpoints(files)
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
@@ -239,7 +260,11 @@ async def json_server(
             AdministrationEndpoints(known, roles, invitations),
             messages,
             PresenceEndpoints(contacts, sessions, live),
-            Seeds(auth, messages),
+            conversations,
+            Amendments(messages, mailboxes),
+            Searching(Search(database), messages, mailboxes, pages),
+            Seeds(auth, messages, conversations, file_endpoints),
+            file_endpoints,
         ]
         endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
         landing = Landing(invitations, known, buckets)
@@ -253,7 +278,7 @@ async def json_server(
         known_places = WellKnown(links(PUBLIC_URL, PUBLIC_URL + "/federation"), ready, numbers, ("127.0.0.0/8",))
         app = build_http(
             endpoints,
-            [*landing.routes(), *live.routes(), *known_places.routes()],
+            [*landing.routes(), *live.routes(), *known_places.routes(), *FileRoutes(files, upload.public_url).routes()],
             gate,
             settings,
             Hosts(HOSTS),
@@ -261,8 +286,7 @@ async def json_server(
         )
         server = HttpServer(app, first_request, ending=[live.close_all])
         await server.start()
-        listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
+        listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", port)
         async with aiohttp.ClientSession() as client:
             yield JsonServer(
                 f"http://127.0.0.1:{port}",
@@ -278,9 +302,12 @@ async def json_server(
                 outbox,
                 client,
                 endpoints,
+                files,
             )
         listener.close()
         await server.stop()
+        await inbox.close()
+        await files.close()
         known.close()
 
 

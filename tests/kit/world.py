@@ -335,10 +335,16 @@ async def world(
             router,
             shown,
             software,
+            sessions,
+            rules,
+            blocking,
+            reports,
+            administration,
+            announcements,
+            notices,
+            shutdown,
+            ReportVerbs(database, clock),
         ]
-        parts += [sessions, rules, blocking, reports]
-        parts += [administration, announcements, notices, shutdown, ReportVerbs(database, clock)]
-        parts += [Probes(presence, contacts, sessions, router)]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
         handlers = collect(features)

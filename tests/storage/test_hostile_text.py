@@ -114,7 +114,7 @@ async def test_messages_and_pages(database: Database) -> None:
             assert [(entry.id, entry.stanza_id, entry.payload) for entry in page.entries] == [
                 (one.id, text, one.message.payload)
             ]
-            assert await mailboxes.count(TWO, f"{text}@far.example") == 1
+            assert await mailboxes.count(TWO, PageRequest(1, peer=f"{text}@far.example")) == 1
             assert (await mailboxes.page(ONE, PageRequest(100, peer=f"{text}@far.example"))).entries == []
         assert len(await mailboxes.conversations(TWO, None, 100)) == len(set(TEXTS))
         await mailboxes.load()

@@ -28,7 +28,7 @@ def test_a_plain_message_is_relayed_as_the_bytes_it_came_in() -> None:
     )
     assert message.kind is Kind.CHAT
     assert message.stanza_id == "1"
-    assert message.treatment == ALL
+    assert message.treatment == ALL | Treatment.INSTANT
 
 
 def test_the_language_of_the_stream_is_added() -> None:
@@ -100,13 +100,44 @@ STORE_CASES = [
     ("<x xmlns='urn:example:event'/>", "normal", ALL & ~Treatment.COPY),
     ("<body>x</body>", "headline", Treatment.DURABLE),
     ("<error/>", "error", Treatment.DURABLE),
+    ("<body>x</body><error/>", "error", Treatment.DURABLE | Treatment.COPY),
+    (f"<body>x</body><private xmlns='{ns.CARBONS}'/><error/>", "error", Treatment.DURABLE),
+    (f"<x xmlns='{ns.CONFERENCE}' jid='r@c.example'/>", "normal", ALL),
+    (f"<x xmlns='{ns.MUC_USER}'><invite to='x@y.example'/></x>", "normal", ALL),
+    (f"<propose xmlns='{ns.JINGLE_MESSAGE}' id='1'/>", "chat", ALL),
+    (f"<received xmlns='{ns.RECEIPTS}' id='1'/>", "normal", ALL),
+    (f"<displayed xmlns='{ns.CHAT_MARKERS}' id='1'/>", "normal", ALL),
+    (f"<composing xmlns='{ns.CHAT_STATES}'/>", "normal", Treatment.COPY),
+    (f"<encrypted xmlns='{ns.OMEMO_LEGACY}'/>", "chat", ALL),
+    (f"<retract xmlns='{ns.RETRACTION}' id='1'/>", "chat", ALL),
+    (f"<reactions xmlns='{ns.REACTIONS}' id='1'/>", "chat", ALL),
     ("<body>x</body>", "groupchat", Treatment.DURABLE),
 ]
 
 
 @pytest.mark.parametrize(("content", "kind", "expected"), STORE_CASES)
 def test_the_treatment_follows_type_and_content(content: str, kind: str, expected: Treatment) -> None:
-    assert read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>").treatment == expected
+    assert read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>").treatment & ALL == expected
+
+
+WHAT_CASES = [
+    ("<body>x</body>", Treatment.INSTANT),
+    (f"<encrypted xmlns='{ns.OMEMO}'/>", Treatment.INSTANT),
+    (f"<body>x</body><replace xmlns='{ns.CORRECTION}' id='1'/>", Treatment(0)),
+    (f"<body>x</body><reactions xmlns='{ns.REACTIONS}' id='1'/>", Treatment(0)),
+    (f"<body>x</body><retract xmlns='{ns.RETRACTION}' id='1'/>", Treatment.RETRACTION),
+    (f"<displayed xmlns='{ns.CHAT_MARKERS}' id='1'/>", Treatment.DISPLAYED),
+    (f"<acknowledged xmlns='{ns.CHAT_MARKERS}' id='1'/>", Treatment.DISPLAYED),
+    (f"<received xmlns='{ns.CHAT_MARKERS}' id='1'/>", Treatment(0)),
+    (f"<received xmlns='{ns.RECEIPTS}' id='1'/>", Treatment(0)),
+    (f"<composing xmlns='{ns.CHAT_STATES}'/>", Treatment(0)),
+    (f"<body>x</body><markable xmlns='{ns.CHAT_MARKERS}'/>", Treatment.INSTANT),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), WHAT_CASES)
+def test_what_a_message_is_follows_its_content(content: str, expected: Treatment) -> None:
+    assert read(f"<message to='bob@beta.example' type='chat'>{content}</message>").treatment & ~ALL == expected
 
 
 def test_a_private_message_of_a_room_is_not_copied_to_other_sessions_but_an_invitation_is() -> None:
@@ -148,7 +179,7 @@ LEGACY_TEXT = f"<encrypted xmlns='{ns.OMEMO_LEGACY}'><header sid='1'><key rid='2
 @pytest.mark.parametrize("kind", ["chat", "normal"])
 def test_what_is_encrypted_is_content_without_a_body(content: str, kind: str) -> None:
     message = read(f"<message to='bob@beta.example' type='{kind}'>{content}</message>")
-    assert message.treatment == ALL
+    assert message.treatment == ALL | Treatment.INSTANT
     assert message.alert == Alert.CONTENT
 
 

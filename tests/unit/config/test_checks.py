@@ -90,6 +90,7 @@ def test_peer_urls(url: str, fine: bool) -> None:
         ("[storage]\nurl='mysql://x'", "storage.url"),
         ("[http]\ncors_origins=['*']", "http.cors_origins"),
         ("[http]\npublic_url='http://example.org'", "http.public_url"),
+        ("[upload]\npublic_url='http://example.org'", "upload.public_url"),
         ("[metrics]\nallow=['10.0.0.1/8']", "metrics.allow"),
         ("[[federation.peer]]\ndomain='EXAMPLE.org'", "federation.peer[1].domain"),
         ("[[federation.peer]]\ndomain='b.example'\nkeys=['AAAA']", "federation.peer[1].keys"),

@@ -23,6 +23,15 @@ PLACE = Place(1_763_656_800_123_456, 1_763_656_800_123_456, "bob@b.example", "ou
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+NAMING = [
+    ("replace", ns.CORRECTION),
+    ("retract", ns.RETRACTION),
+    ("retracted", ns.RETRACTION),
+    ("displayed", ns.CHAT_MARKERS),
+    ("received", ns.RECEIPTS),
+    ("reactions", ns.REACTIONS),
+    ("reaction", ns.REACTIONS),
+]
 spaces = st.sampled_from([ns.CLIENT, ns.STANZA_ID, ns.REPLY, ns.OMEMO, "urn:example:a", "x'&<y"])
 
 
@@ -30,7 +39,11 @@ spaces = st.sampled_from([ns.CLIENT, ns.STANZA_ID, ns.REPLY, ns.OMEMO, "urn:exam
 def elements(draw: st.DrawFn, depth: int = 3) -> Element:
     name = draw(st.sampled_from(["body", "thread", "origin-id", "reply", "x"]) | names)
     attributes = draw(st.dictionaries(st.sampled_from(["id", "to", "a", LANG, "{urn:example:a}k"]), texts, max_size=3))
-    made = element(draw(spaces), name, attributes)
+    space = draw(spaces)
+    if draw(st.booleans()):
+        name, space = draw(st.sampled_from(NAMING))
+        attributes |= draw(st.sampled_from([{}, {"stamp": "2026-01-01T00:00:00Z"}]))
+    made = element(space, name, attributes)
     made.text = draw(st.none() | texts) or None
     if depth:
         for part in draw(st.lists(elements(depth - 1), max_size=2)):
@@ -71,6 +84,34 @@ def test_there_and_back_again(message):
 @settings(max_examples=100, deadline=None)
 def test_stored_bytes_are_read_as_they_were_written(message):
     assert as_sets(stanza_element(serialise(message).encode())) == as_sets(message)
+
+
+def test_parts_that_name_another_message_are_members():
+    message = Element(MESSAGE, {"from": "a@a.example/x", "to": "b@b.example", "type": "chat"})
+    for space, name in (
+        (ns.CORRECTION, "replace"),
+        (ns.RETRACTION, "retract"),
+        (ns.CHAT_MARKERS, "displayed"),
+        (ns.RECEIPTS, "received"),
+    ):
+        message.append(element(space, name, {"id": name}))
+    reaction = element(ns.REACTIONS, "reaction", None, "!")
+    message.append(element(ns.REACTIONS, "reactions", {"id": "m"}, reaction, reaction))
+    message.append(element(ns.RETRACTION, "retracted", {"id": "r", "stamp": "2026-01-01T00:00:00Z"}))
+    message.append(element(ns.CORRECTION, "replace", {"id": "second"}))
+    found = msgspec.to_builtins(from_element(message, PLACE))
+    assert {
+        name: found[name] for name in ("replaces", "retracts", "displayed", "delivered", "reaction", "retracted")
+    } == {
+        "replaces": "replace",
+        "retracts": "retract",
+        "displayed": "displayed",
+        "delivered": "received",
+        "reaction": {"to": "m", "emojis": ["!", "!"]},
+        "retracted": {"id": "r", "at": "2026-01-01T00:00:00Z"},
+    }
+    assert len(found["xml"]) == 1
+    assert as_sets(to_element(from_element(message, PLACE))) == as_sets(message)
 
 
 def test_an_ordinary_message():

@@ -236,6 +236,16 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.pubsub"},
     )
     op.create_table(
+        "read_position",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False, comment="bare JID"),
+        sa.Column(
+            "id", sa.BigInteger(), nullable=False, comment="of the log: everything of the conversation up to it is read"
+        ),
+        sa.PrimaryKeyConstraint("account", "peer"),
+        info={"owner": "homeserver.storage.inbox"},
+    )
+    op.create_table(
         "report",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
@@ -253,6 +263,15 @@ def upgrade() -> None:
     with op.batch_alter_table("report", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_report_at"), ["at"], unique=False)
 
+    op.create_table(
+        "search_state",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False, comment="always 1"),
+        sa.Column(
+            "through", sa.BigInteger(), nullable=False, comment="messages up to this id can be found by their words"
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.search"},
+    )
     op.create_table(
         "secret",
         sa.Column("name", sa.Text(), nullable=False),
@@ -384,6 +403,27 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("device", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_account"), ["account"], unique=False)
+
+    op.create_table(
+        "file",
+        sa.Column("id", sa.Text(), nullable=False, comment="random; part of the address"),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False, comment="content type without parameters"),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the content"),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=True, comment="null: kept"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.files"},
+    )
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.create_index("file_account", ["account", "created"], unique=False)
+        batch_op.create_index("file_expires", ["expires"], unique=False)
 
     op.create_table(
         "invite",
@@ -576,6 +616,11 @@ def downgrade() -> None:
         batch_op.drop_index("invite_username")
 
     op.drop_table("invite")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index("file_expires")
+        batch_op.drop_index("file_account")
+
+    op.drop_table("file")
     with op.batch_alter_table("device", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_account"))
 
@@ -594,10 +639,12 @@ def downgrade() -> None:
 
     op.drop_table("stream")
     op.drop_table("secret")
+    op.drop_table("search_state")
     with op.batch_alter_table("report", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_report_at"))
 
     op.drop_table("report")
+    op.drop_table("read_position")
     op.drop_table("pubsub_node")
     op.drop_table("peer_state")
     op.drop_table("peer_key")
