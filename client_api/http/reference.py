@@ -11,6 +11,7 @@ from typing import Any, Final
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.calls import Calls
@@ -18,6 +19,7 @@ from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.files import FileEndpoints
 from client_api.http.invites import InviteEndpoints
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
@@ -49,6 +51,8 @@ GROUPS: Final = (
     InviteEndpoints,
     DirectoryEndpoints,
     AdministrationEndpoints,
+    AnnouncementEndpoints,
+    SessionEndpoints,
     Messages,
     Conversations,
     Amendments,

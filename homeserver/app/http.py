@@ -7,6 +7,7 @@ from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -18,6 +19,7 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
@@ -67,11 +69,14 @@ def build_json(
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
     files = FileEndpoints(rules.files)
     conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
+    office = rules.office
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
+        AnnouncementEndpoints(office.announcements, office.notices, rules.roles, settings.domains),
+        SessionEndpoints(office.administration),
         messages,
         conversations,
         Amendments(messages, rules.mailboxes),

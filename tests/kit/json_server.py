@@ -11,6 +11,7 @@ import aiohttp
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -21,6 +22,7 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
@@ -35,7 +37,9 @@ from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.administration import Administration
 from homeserver.services.admission import Admission
+from homeserver.services.announcements import Announcements
 from homeserver.services.blocking import Blocking
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import Clock, SystemClock
@@ -47,8 +51,10 @@ from homeserver.services.files import Files
 from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.logins import Logins
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.notices import Notices
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.registrations import Registrations
@@ -253,11 +259,16 @@ async def json_server(
         files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
         await files.start()
         file_endpoints = FileEndpoints(files)
+        announcements = Announcements(database, messaging, sessions, clock)
+        notices = Notices(database, messaging, sessions, clock)
+        presence.on_initial.append(notices.greet)
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
             AdministrationEndpoints(known, roles, invitations),
+            AnnouncementEndpoints(announcements, notices, roles, DOMAINS),
+            SessionEndpoints(Administration(known, roles, sessions, contacts, Logins(database, clock))),
             messages,
             PresenceEndpoints(contacts, sessions, live),
             conversations,
@@ -306,6 +317,8 @@ async def json_server(
             )
         listener.close()
         await server.stop()
+        await announcements.stop(0)
+        await notices.settle()
         await inbox.close()
         await files.close()
         known.close()
