@@ -37,7 +37,7 @@ async def test_to_all_accounts_of_every_domain(server):
     assert (await finished(server))["told"] == 4
     async with server.socket("ann") as ann:
         frame = await ann.take("message")
-        assert (frame["event"]["sender"], frame["event"]["text"]) == ("a.example", "New rules")
+        assert (frame["event"]["from"], frame["event"]["text"]) == ("a.example", "New rules")
     ben = await server.accounts.find("ben@b.example")
     [entry] = await server.mailboxes.pending(ben, 10)
     assert entry.peer == "b.example"
