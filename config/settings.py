@@ -95,15 +95,24 @@ class AccountSettings:
     directory: Literal["members", "off"] = setting(
         "off", "Who may search for accounts of the own domain by the beginning of their name."
     )
+    deletion_grace: Duration = setting(
+        parse_duration("7 days"),
+        "An account that its owner removed is deleted after this time and can be restored before; 0 deletes at once.",
+        reloadable=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Tokens of the JSON API."""
+    """Tokens that stand for a password."""
 
     access_lifetime: Duration = setting(parse_duration("15 minutes"), "How long an access token is valid.", at_least=1)
     refresh_lifetime: Duration = setting(
         parse_duration("60 days"), "How long a device that does nothing stays logged in.", at_least=1
+    )
+    login_lifetime: Duration = setting(
+        parse_duration("21 days"),
+        "How long an XMPP client that stays away can log in without the password; 0 gives such tokens to nobody.",
     )
 
 
@@ -169,6 +178,10 @@ class LimitSettings:
     )
     stanza_bytes: Bytes = setting(
         parse_size("256 KiB"), "Largest stanza, and largest message of the JSON API.", at_least=10_000
+    )
+    idle_time: Duration = setting(
+        parse_duration("30 minutes"),
+        "A client that says nothing for so long is asked whether it is there; 0 asks nobody.",
     )
     sessions_per_account: int = setting(50, "Sessions of one account at the same time.", at_least=1, reloadable=True)
     unsent_bytes: Bytes = setting(

@@ -37,7 +37,7 @@ _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 30.0
 _ACCEPT_PAUSE: Final = 0.5
-_ACCEPT_AT_ONCE: Final = 64
+_ACCEPT_AT_ONCE: Final = 16
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 

@@ -99,7 +99,7 @@ class Confirmation(Struct, forbid_unknown_fields=True):
 
 
 class DeviceEntry(Struct):
-    """A device that is logged in."""
+    """A device that is logged in; ``protocol`` is ``json`` or ``xmpp``."""
 
     id: str
     name: str
@@ -107,6 +107,7 @@ class DeviceEntry(Struct):
     created_at: str
     last_seen_at: str
     current: bool
+    protocol: str
 
 
 class DeviceList(Struct):
@@ -167,13 +168,13 @@ class Auth:
 
     @endpoint("POST", "/v1/account/deletion", body=Confirmation, status=204, errors=(NotFound,))
     async def delete_account(self, caller: Caller, call: Call, body: Confirmation) -> None:
-        """Delete the account; its name stays taken."""
+        """Remove the account. It is deleted when its grace period is over; its name stays taken."""
         await self._confirm(call.address, caller.account.jid.bare, body.password)
-        await self._accounts.delete(caller.account.jid.bare)
+        await self._accounts.remove(caller.account)
 
     @endpoint("GET", "/v1/devices", returns=DeviceList)
     async def list_devices(self, caller: Caller) -> DeviceList:
-        """The devices that are logged in."""
+        """The devices that are logged in, XMPP clients included."""
         found = await self._tokens.devices(caller.account)
         return DeviceList(
             [
@@ -184,6 +185,7 @@ class Auth:
                     time_text(device.created),
                     time_text(device.last_seen),
                     device.id == caller.device,
+                    "json" if device.client is None else "xmpp",
                 )
                 for device in found
             ]

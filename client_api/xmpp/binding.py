@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from client_api.xmpp.admission import Admission
 from client_api.xmpp.negotiation import Negotiation
 from client_api.xmpp.resumption import Resumption, State
 from client_api.xmpp.session import XmppSession
@@ -33,6 +34,9 @@ from homeserver.protocol.stream_events import (
     SmEnableRequested,
     StreamOpened,
     TlsRequested,
+    TokensNeeded,
+    UpgradeOffered,
+    UpgradesWanted,
     VerifierNeeded,
 )
 from homeserver.protocol.xml import parse_stanza
@@ -78,11 +82,15 @@ class Binding:
         self._resumption = resumption
         self._archive = archive
         self._bounds = bounds
+        self.admission = Admission()
         self._table: dict[type, Callable[[Connection, Any], Awaitable[None] | None]] = {
             StreamOpened: self._opened,
             TlsRequested: self._secure,
             VerifierNeeded: self._verifier,
             PasswordPresented: self._password,
+            TokensNeeded: self._tokens,
+            UpgradesWanted: self._upgrades,
+            UpgradeOffered: self._upgrade,
             Authenticated: self._authenticated,
             BindRequested: self._bind,
             SmEnableRequested: self._enable,
@@ -111,6 +119,9 @@ class Binding:
         connection.lang = event.lang
 
     async def _secure(self, connection: "Connection", _event: TlsRequested) -> None:
+        if connection.holds_input:  # it came in the clear and must not be taken for what TLS protected
+            connection.end("policy-violation", "data between STARTTLS and the handshake")
+            return
         connection.stream.start_tls()
         connection.flush()
         bindings = await connection.wire.start_tls()
@@ -148,17 +159,38 @@ class Binding:
         else:
             connection.stream.password_result(True)
 
+    async def _tokens(self, connection: "Connection", event: TokensNeeded) -> None:
+        self.failed(connection)
+        jid = JID(event.username, event.domain)
+        try:
+            found = await self._negotiation.tokens(connection.peer, jid, event.client, event.mechanism)
+        except RateLimited as refusal:
+            connection.stream.reject("temporary-auth-failure", refusal.text)
+            return
+        connection.attempt = jid
+        connection.stream.tokens(found)
+
+    async def _upgrades(self, connection: "Connection", event: UpgradesWanted) -> None:
+        connection.attempt = None
+        connection.stream.upgrades(await self._negotiation.salts(event.account, event.hash_names))
+
+    async def _upgrade(self, connection: "Connection", event: UpgradeOffered) -> None:
+        await self._negotiation.upgrade(event)
+        connection.stream.upgraded()
+
     async def _authenticated(self, connection: "Connection", event: Authenticated) -> None:
         connection.attempt = None
         try:
             account = await self._negotiation.proven(event.account)
+            issued = await self._negotiation.visited(account, event)
             connection.known(account, self._negotiation.pace(connection.peer, account))
         except AccountDisabled:
             connection.stream.reject("account-disabled")
         except NotAuthorized:
-            connection.stream.reject("not-authorized")
+            self._negotiation.failed(connection.peer, event.account)
+            connection.stream.reject("not-authorized" if event.use is None else "credentials-expired")
         else:
-            connection.stream.accept()
+            connection.stream.accept(issued)
 
     # --- a new session ------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ from homeserver.xmpp.registration import Attempt
 
 log = structlog.get_logger(__name__)
 
+MAX_HELD: Final = 4
+"""Reads of a connection that waits for its turn; then its socket is not read."""
 PREPAID: Final = 8
 """Stanzas a connection takes from its account's bucket at a time: one look at the clock, and one timer, for several."""
 
@@ -136,7 +138,43 @@ class Connection:
             if self._held is None:
                 self._held = deque()
             self._held.append(data)
+            if len(self._held) == MAX_HELD:
+                self.wire.pause_reading()
             return
+        if self.session is None:
+            self._queue(data)
+            return
+        self._read(data)
+
+    def admitted(self) -> None:
+        """It is this connection's turn to go on with its login."""
+        self._rest = None
+        if self._is_lost or not self._held:
+            return
+        self._read(self._held.popleft())
+        self._catch_up()
+        if self._rest is None:
+            self.wire.resume_reading()
+
+    @property
+    def holds_input(self) -> bool:
+        """Whether the client sent more than was taken."""
+        return bool(self._held)
+
+    def _queue(self, data: bytes) -> None:
+        """Wait for a turn; what comes meanwhile is held behind ``data``."""
+        if self._held is None:
+            self._held = deque()
+        self._held.appendleft(data)
+        self._rest = iter(())
+        self._binding.admission.enter(self)
+
+    def _catch_up(self) -> None:
+        """Take what was held, until something has to be waited for."""
+        while self._rest is None and self._held:
+            self.received(self._held.popleft())
+
+    def _read(self, data: bytes) -> None:
         pace = self._pace
         if pace is not None:
             self._owed = max(self._owed, pace.bytes.charge(len(data)))
@@ -254,8 +292,7 @@ class Connection:
         events, self._rest = self._rest, None
         if events is not None:
             self._handle(events)
-        while self._rest is None and self._held:
-            self.received(self._held.popleft())
+        self._catch_up()
         if self._owed and self._rest is None:
             self.hold(self._rested())
         if self._rest is None and not self._is_lost:
@@ -286,7 +323,8 @@ class Connection:
             session.looked_at(event.active)  # type: ignore[attr-defined]
             return None
         if kind is StreamFailed or kind is StreamClosed:
-            self._leave(farewell=True)
+            # A client that does not answer has lost its connection and may want to go on with another.
+            self._leave(farewell=kind is StreamClosed or event.condition != "connection-timeout")  # type: ignore[attr-defined]
             return None
         return self._binding.take(self, event)
 

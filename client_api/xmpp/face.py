@@ -41,6 +41,7 @@ class XmppFace:
             before_login=XmlLimits(max_bytes=limits.unauthenticated_bytes),
             after_login=XmlLimits(max_bytes=limits.stanza_bytes),
             login_seconds=limits.unauthenticated_time,
+            idle_seconds=limits.idle_time,
         )
         self._open: set[Connection] = set()
         self._strangers: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 Each method answers one question of the protocol core from the services. Nothing here touches bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Final
@@ -10,12 +11,19 @@ from typing import Final
 import structlog
 
 from homeserver.domain.accounts import Account, AccountState
+from homeserver.domain.accounts import Verifier as StoredVerifier
 from homeserver.domain.errors import AccountDisabled, NotAuthorized, RateLimited
+from homeserver.protocol.fast import IssuedToken
 from homeserver.protocol.jid import JID
 from homeserver.protocol.scram import Verifier
+from homeserver.protocol.stream_events import Authenticated, UpgradeOffered
+from homeserver.protocol.upgrade import Salt
 from homeserver.services.accounts import Accounts
+from homeserver.services.client_logins import ClientLogins, TokenProven
 from homeserver.services.limits import Bucket, Limit, Limits
+from homeserver.services.verifiers import Verifiers
 from homeserver.xmpp.registration import Attempt, Registration
+from homeserver.xmpp.render import stamp
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +54,17 @@ class Pace:
 class Negotiation:
     """Answers the questions of one server's streams."""
 
-    def __init__(self, accounts: Accounts, limits: Limits, registration: Registration) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        limits: Limits,
+        registration: Registration,
+        clients: ClientLogins,
+        verifiers: Verifiers,
+    ) -> None:
         self._accounts = accounts
+        self._clients = clients
+        self._verifiers = verifiers
         self._limits = limits
         self._registration = registration
 
@@ -74,6 +91,33 @@ class Negotiation:
         """The account whose password it is. Raises `NotAuthorized`."""
         self.admit(peer, jid)
         return await self._accounts.check_password(jid.bare, password)
+
+    async def tokens(self, peer: Peer, jid: JID, client: str, mechanism: str) -> list[bytes]:
+        """What a client may prove instead of the password (XEP-0484). Raises `RateLimited`."""
+        self.admit(peer, jid)
+        return await self._clients.tokens(jid.bare, client, mechanism)
+
+    async def visited(self, account: Account, event: Authenticated) -> IssuedToken | None:
+        """Note the client as a device of the account, if it says who it is; returns a token for it.
+
+        Raises `NotAuthorized` if it proved a token that is no good any more.
+        """
+        agent, use = event.user_agent, event.use
+        if agent is None or agent.id is None:
+            return None
+        proven = None if use is None else TokenProven(use.token, event.mechanism, use.count, use.is_last)
+        given = await self._clients.login(account, agent.id, agent.device, agent.software, proven, event.wanted_token)
+        return None if given is None else IssuedToken(given.text, stamp(int(given.expires) * 1_000_000))
+
+    async def salts(self, jid: JID, hash_names: Sequence[str]) -> list[Salt]:
+        """For which verifiers the account's client is needed (XEP-0480)."""
+        return [Salt(*found) for found in await self._verifiers.missing(jid.bare, hash_names)]
+
+    async def upgrade(self, event: UpgradeOffered) -> None:
+        """Keep a verifier that the account lacked."""
+        made, name = event.verifier, event.hash_name
+        kept = StoredVerifier(f"SCRAM-{name}", made.salt, made.iterations, made.stored_key, made.server_key)
+        await self._verifiers.add(event.account.bare, kept)
 
     async def proven(self, jid: JID) -> Account:
         """The account of a proof that fits. Raises `AccountDisabled`, `NotAuthorized`."""

@@ -74,6 +74,7 @@ class Resumption:
             self._state(session),
             now,
             now + self.seconds,
+            client=session.device,
         )
         session.kept = session.wishes()
         await self._streams.add(row)

@@ -9,16 +9,19 @@ from config.settings import Settings
 from federation.arrivals import Returned
 from homeserver.app.administering import Office, build_administration, build_office
 from homeserver.app.notifying import build_audience, notify
+from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
+from homeserver.services.client_logins import ClientLogins
 from homeserver.services.clock import SystemClock
 from homeserver.services.contacts import Contacts
 from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
+from homeserver.services.departures import Departures
 from homeserver.services.directory import Directory
 from homeserver.services.enquiries import Enquiries
 from homeserver.services.external_services import ExternalServices
@@ -49,6 +52,7 @@ from homeserver.services.search import Search
 from homeserver.services.sessions import Sessions
 from homeserver.services.streams import Streams
 from homeserver.services.tokens import Tokens
+from homeserver.services.verifiers import Verifiers
 from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
 
@@ -83,6 +87,9 @@ class Rules(NamedTuple):
     privacy: Privacy
     blocking: Blocking
     reports: Reports
+    clients: ClientLogins
+    verifiers: Verifiers
+    departures: Departures
     inbox: Inbox
     search: Search
     roles: Roles
@@ -102,6 +109,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     accounts = Accounts(database, settings.accounts, clock, settings.domains)
     await accounts.start()
     stack.callback(accounts.close)
+    verifiers = Verifiers(database, settings.accounts)
+    await verifiers.start()
     tokens = Tokens(database, settings.tokens, clock, accounts, public_url)
     await tokens.start()
     sessions = Sessions(settings.limits.sessions_per_account)
@@ -127,8 +136,11 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     presence = Presence(contacts, sessions, router, database, clock, privacy, admission)
     presence.on_initial.append(delivery.arrived)
     _bound_waiting(settings.archive.waiting, delivery, mailboxes, messaging, presence)
-    accounts.when_revoked(Evictions(sessions))
+    streams = Streams(database, clock)
+    evictions = Evictions(sessions, streams)
+    accounts.when_revoked(evictions)
     accounts.when_revoked(contacts.revoked)
+    tokens.when_client_dropped(evictions.client)
     inbox = Inbox(database, mailboxes)
     stack.push_async_callback(inbox.close)
     messaging.on_stored.append(inbox.observe)
@@ -142,7 +154,6 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     audience = await build_audience(presence, contacts, router, enquiries, database, clock, stack)
     notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
-    streams = Streams(database, clock)
     administration = build_administration(database, accounts, roles, sessions, contacts, clock)
     office = await build_office(administration, database, accounts, messaging, sessions, presence, clock, stack)
     files = await open_files(settings, database, accounts, clock, public_url, stack)
@@ -181,6 +192,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         office=office,
         files=files,
+        clients=ClientLogins(database, settings.tokens, clock),
+        verifiers=verifiers,
+        departures=Departures(accounts, mailboxes, streams),
         inbox=inbox,
         search=Search(database),
     )
@@ -224,6 +238,7 @@ async def attend(app_servers: AppServers, accounts: Accounts, tokens: Tokens, st
     stack.push_async_callback(app_servers.settle)
     accounts.when_revoked(app_servers.revoked)
     tokens.when_dropped(app_servers.dropped)
+    tokens.when_client_dropped(app_servers.client_dropped)
 
 
 def watch(notifications: PushNotifications, messaging: Messaging, delivery: Delivery, stack: AsyncExitStack) -> None:
@@ -291,10 +306,11 @@ def services_of(settings: Settings) -> dict[str, str]:
 
 
 class Evictions:
-    """Ends the sessions of an account that may no longer be used."""
+    """Ends the sessions of an account that may no longer be used, or of a client that was logged out."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, streams: Streams) -> None:
         self._sessions = sessions
+        self._streams = streams
 
     def __call__(self, revocation: Revocation) -> None:
         if revocation.ending is Ending.PASSWORD:
@@ -303,3 +319,11 @@ class Evictions:
         for session in list(self._sessions.of(revocation.account.jid.bare)):
             # After the step that is under way: who removes its own account still gets the answer (XEP-0077 s3.2).
             loop.call_soon(session.disconnect, "not-authorized", "The account was disabled or deleted")
+
+    def client(self, account: Account, client: str) -> None:
+        """The sessions of one XMPP client, and what it could resume (XEP-0198 s5)."""
+        self._streams.forget_client(account.id, client)
+        loop = asyncio.get_running_loop()
+        for session in list(self._sessions.of(account.jid.bare)):
+            if session.device == client:
+                loop.call_soon(session.disconnect, "not-authorized", "This device was logged out")

@@ -40,7 +40,12 @@ async def build(
     parts: list[Startable] = [rules.search, xmpp.face]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
-    chores: list[Callable[[], Awaitable[object]]] = [rules.streams.expire, rules.tokens.purge, rules.invites.purge]
+    chores: list[Callable[[], Awaitable[object]]] = [
+        rules.streams.expire,
+        rules.tokens.purge,
+        rules.invites.purge,
+        rules.departures.purge,
+    ]
     links = [(ns.XMPP_WEBSOCKET_LINK, websocket_url(public_url)), (ns.BOSH_LINK, public_url.rstrip("/") + BOSH_PATH)]
     if settings.federation.enabled:
         base = settings.federation.url or f"{public_url}/federation/v1"

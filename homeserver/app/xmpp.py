@@ -1,5 +1,6 @@
 """The XMPP side: the features, the dispatcher over them, and the face that clients connect to."""
 
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from client_api.xmpp.binding import Binding, QueueBounds
@@ -11,6 +12,7 @@ from config.settings import Settings
 from homeserver import wiring
 from homeserver.app.rules import Rules, services_of
 from homeserver.protocol.features import StreamOptions
+from homeserver.protocol.sasl import MECHANISMS
 from homeserver.protocol.xml import serialise
 from homeserver.services.reports import ReportVerbs
 from homeserver.xmpp import (
@@ -163,7 +165,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
     )
     binding = Binding(
-        Negotiation(rules.accounts, rules.limits, by_type[registration.Registration]),
+        Negotiation(rules.accounts, rules.limits, by_type[registration.Registration], rules.clients, rules.verifiers),
         rules.sessions,
         rules.delivery,
         rules.presence,
@@ -174,7 +176,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     options = StreamOptions(
         domains=rules.router.domains,
         default_domain=settings.domains[0],
-        decoy_secret=b"",
+        mechanisms=offered_mechanisms(rules.verifiers.lacking),
+        tokens=rules.clients.gives_tokens,
+        upgrades=rules.verifiers.lacking,
         registration=rules.registrations.is_possible,
         invitations=rules.registrations.is_possible,
         after_login=serialise(by_type[caps.Caps].element(settings.domains[0])),
@@ -182,3 +186,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
     rules.metrics.read_from("stanzas", stanzas.counts)
     return Xmpp(dispatcher, XmppFace(options, settings.limits, binding, stanzas, resumption))
+
+
+def offered_mechanisms(lacking: Collection[str]) -> tuple[str, ...]:
+    """All there are, less SCRAM-SHA-512 while an account has no verifier for it: a client would take it and fail."""
+    return tuple(name for name in MECHANISMS if "SHA-512" not in lacking or not name.startswith("SCRAM-SHA-512"))

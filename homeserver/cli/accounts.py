@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -227,6 +228,36 @@ def delete(config: Path, address: JID, yes: bool) -> None:
 
     operate(config, lambda run: run("account.delete", {"address": address.bare}))
     click.echo(f"account {address.bare} deleted")
+
+
+@account.command()
+@config_option
+@address_argument
+def restore(config: Path, address: JID) -> None:
+    """Bring back an account that its owner removed, while its grace period lasts."""
+
+    operate(config, lambda run: run("account.restore", {"address": address.bare}))
+    click.echo(f"account {address.bare} restored")
+
+
+@account.command()
+@config_option
+@address_argument
+def devices(config: Path, address: JID) -> None:
+    """List the devices of an account: number, protocol, when it was seen last, name and software."""
+
+    async def work(run: Run) -> None:
+        for found in await run("account.devices", {"address": address.bare}):
+            seen = datetime.fromtimestamp(found["seen"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+            words = (found["id"], found["protocol"], seen, found["name"] or "-", found["software"] or "-")
+            click.echo("\t".join(printable(word) for word in words))
+
+    operate(config, work)
+
+
+def printable(text: str) -> str:
+    """What a client said of itself, without characters that move the cursor or the columns."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _new_password(from_stdin: bool) -> tuple[str, bool]:

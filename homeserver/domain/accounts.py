@@ -25,12 +25,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A local account. ``id`` is the integer that storage and the JSON API's ``user_id`` use; ``jid`` is bare."""
+    """A local account. ``id`` is the integer that storage and the JSON API's ``user_id`` use; ``jid`` is bare.
+
+    ``ends`` is set for one whose owner removed it and that can still be restored: when it is deleted, in seconds since
+    the epoch.
+    """
 
     id: int
     jid: JID
     state: AccountState = AccountState.ACTIVE
     role: Role = Role.MEMBER
+    ends: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One client installation of an account; times are seconds since the epoch."""
+    """One client installation of an account; times are seconds since the epoch.
+
+    ``client`` is the id an XMPP client gave itself (XEP-0388 s2.3), None for a device of the JSON API.
+    """
 
     id: str
     account: int
@@ -57,3 +65,15 @@ class Device:
     software: str
     created: float
     last_seen: float
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An XMPP client logs in: its id and what it says of itself; ``at`` in seconds since the epoch."""
+
+    account: int
+    client: str
+    name: str
+    software: str
+    at: float

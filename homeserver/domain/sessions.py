@@ -14,7 +14,8 @@ class Session(Protocol):
 
     ``priority`` is None until initial presence and after unavailable presence (RFC 6121 s4.2, s4.5).
     ``presence`` is the last available presence it broadcast. ``wants_roster`` is set by asking for the roster
-    (RFC 6121 s2.2), ``wants_blocks`` by asking for the block list (XEP-0191 s3.2), ``wants_copies`` by XEP-0280. ``device`` is the id of the client that it said (XEP-0388 s2.3), or of
+    (RFC 6121 s2.2), ``wants_blocks`` by asking for the block list (XEP-0191 s3.2), ``wants_copies`` by XEP-0280.
+    ``device`` is the id of the client that it said (XEP-0388 s2.3), or of
     the device of the JSON API. One that ``uses_archive`` reads there what waited (XEP-0386 s3.2). None of the methods waits.
     """
 

@@ -107,8 +107,12 @@ class Binding:
 
     # -- requests
 
-    def begin(self, data: str, inline: Inline, user_agent: UserAgent | None) -> None:
-        """Work off what came with a SASL2 login; ``data`` is the mechanism's last word in base64."""
+    def begin(self, data: str, inline: Inline, user_agent: UserAgent | None, answers: str = "") -> None:
+        """Work off what came with a SASL2 login; ``data`` is the mechanism's last word in base64.
+
+        ``answers`` is what success says besides, written out.
+        """
+        self._answers = answers
         self._inline = inline
         self._data = f"<additional-data>{data}</additional-data>" if data else ""
         self._user_agent = user_agent
@@ -150,7 +154,7 @@ class Binding:
             self._refuse_bind("bad-request")
             return
         self._stream.state = State.BINDING
-        self.events.append(BindRequested(self.account, resource))
+        self.events.append(BindRequested(self.account, resource, user_agent=self._user_agent))
 
     def resume(self, element: Element) -> None:
         """XEP-0198 s5."""

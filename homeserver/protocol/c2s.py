@@ -12,9 +12,12 @@ Nothing reads a clock: ``now`` is seconds on any steady clock, `next_deadline` s
 event                answered by
 ==================== ==============================================================================
 TlsRequested         start_tls(), then tls_established(bindings) once the handshake is done; tls_refused()
-VerifierNeeded       verifier(found or None)
+VerifierNeeded       verifier(found)
 PasswordPresented    password_result(is_right)
-Authenticated        accept() or reject(condition)
+TokensNeeded         tokens(found)
+UpgradesWanted       upgrades(salts)
+UpgradeOffered       upgraded()
+Authenticated        accept(issued) or reject(condition)
 PreAuthIq            send_stanza(reply)
 BindRequested        bound(jid, extra) or bind_failed(condition)
 SmEnableRequested    enabled(queue, resume_id, max_seconds) or sm_failed(condition)
@@ -64,6 +67,8 @@ IDLE_SECONDS: Final = 10.0
 """The same for one that has given it back before."""
 DOZE_SECONDS: Final = 60.0
 """How often a stream without a parser is looked at."""
+ANSWER_SECONDS: Final = 120.0
+"""A client that was asked whether it is there has this long to say anything."""
 _REQUEST: Final = f"<r xmlns='{ns.STREAM_MANAGEMENT}'/>"
 
 
@@ -79,7 +84,7 @@ class ServerStream(LoginStream):
     such as ``{"tls-server-end-point": digest}``. ``make_id`` makes stream ids and nonces.
     """
 
-    __slots__ = ("_early", "_now", "_patience")
+    __slots__ = ("_asked", "_early", "_heard", "_now", "_patience")
 
     def __init__(
         self,
@@ -94,6 +99,8 @@ class ServerStream(LoginStream):
     ) -> None:
         super().__init__(framing, limits, options, now, make_id)
         self._now = now
+        self._heard = now
+        self._asked = False
         self._patience = SETTLE_SECONDS
         self._early: set[int] | None = None  # safe positions beyond `_handled`
         login = self._login()
@@ -112,7 +119,7 @@ class ServerStream(LoginStream):
 
         Until a resource is bound the list is alive: answers given while it is worked off append what they set off.
         """
-        self._now = now
+        self._now = self._heard = now
         events: list[Event] = []
         if self._negotiation is not None:
             self._negotiation.share(events)
@@ -253,6 +260,11 @@ class ServerStream(LoginStream):
                 self.framing.idle()
                 self._now = now
                 self._patience = IDLE_SECONDS
+            idle = self._limits.idle_seconds
+            if idle and now >= self._heard + idle:
+                self._doubt(now - self._heard - idle, events)
+            else:
+                self._asked = False
             return events
         if self._deadline is None or now < self._deadline or self.state is State.CLOSED:
             return events
@@ -261,6 +273,20 @@ class ServerStream(LoginStream):
         else:
             self._refuse("connection-timeout", "login took too long", events)
         return events
+
+    def _doubt(self, silence: float, events: list[Event]) -> None:
+        """Ask a client that says nothing whether it is there; end the stream of one that is not (RFC 6120 s4.6)."""
+        if not self._asked:
+            self._asked = True
+            if self.is_managed:
+                self.write(_REQUEST)
+            else:
+                self.write(
+                    f"<iq type='get' id='idle'{attribute('from', self.domain)}{attribute('to', str(self.jid))}>"
+                    f"<ping xmlns='{ns.PING}'/></iq>"
+                )
+        elif silence >= ANSWER_SECONDS:
+            self._refuse("connection-timeout", "nothing was heard for too long", events)
 
     # -- commands of a bound stream
 

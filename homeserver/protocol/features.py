@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from homeserver.protocol import fast, upgrade
 from homeserver.protocol import namespaces as ns
+from homeserver.protocol.sasl import Offer
 from homeserver.protocol.xml_input import XmlLimits
 
 
@@ -15,14 +17,13 @@ class StreamOptions:
     ``domains`` are the hosted domains, ``default_domain`` the one that answers where the client names none or another.
     ``starttls``: TLS can be begun on this connection. ``tls_required``: no login before TLS. ``cleartext_ok``: all
     mechanisms even without TLS (loopback, tests, a proxy that ends TLS). ``registration``: in-band registration is on
-    offer. ``decoy_secret`` makes the verifiers of users that do not exist. ``before_login`` and ``after_login`` are
-    more features, written out. ``invitations``: registration takes tokens (XEP-0445 s3).
+    offer. ``tokens``: clients may log in by token (XEP-0484). ``upgrades`` are the SCRAM hashes for which some accounts
+    lack a verifier (XEP-0480). ``before_login`` and ``after_login`` are more features,
+    written out. ``invitations``: registration takes tokens (XEP-0445 s3).
     """
 
     domains: frozenset[str]
     default_domain: str
-    decoy_secret: bytes
-    decoy_iterations: int = 10_000
     mechanisms: tuple[str, ...] = (
         "SCRAM-SHA-256-PLUS",
         "SCRAM-SHA-1-PLUS",
@@ -34,6 +35,8 @@ class StreamOptions:
     tls_required: bool = True
     cleartext_ok: bool = False
     sasl2: bool = True
+    tokens: bool = True
+    upgrades: tuple[str, ...] = ()
     registration: bool = False
     invitations: bool = False
     stream_management: bool = True
@@ -47,7 +50,8 @@ class StreamOptions:
 class StreamLimits:
     """Bounds of one client stream: XML before and after login, seconds to log in, failed logins, seconds to close.
 
-    ``login_seconds`` counts from the connection to the bound resource. ``resource_bytes`` bounds a wished resource.
+    ``login_seconds`` counts from the connection to the bound resource. ``resource_bytes`` bounds a wished resource. A
+    bound client that says nothing for ``idle_seconds`` is asked whether it is there; 0 asks nobody.
     """
 
     before_login: XmlLimits = field(default_factory=lambda: XmlLimits(max_bytes=10_000))
@@ -56,6 +60,7 @@ class StreamLimits:
     login_attempts: int = 5
     closing_seconds: float = 5.0
     resource_bytes: int = 1023
+    idle_seconds: float = 0.0
     waiting_elements: int = 64
 
 
@@ -76,10 +81,9 @@ def offered_mechanisms(options: StreamOptions, secure: bool, bindings: Iterable[
     )
 
 
-def before_login(
-    options: StreamOptions, limits: StreamLimits, secure: bool, mechanisms: tuple[str, ...], bindings: Iterable[str]
-) -> str:
+def before_login(options: StreamOptions, limits: StreamLimits, secure: bool, offer: Offer) -> str:
     """The features of a stream that nobody has logged in to."""
+    mechanisms, bindings = offer.mechanisms, offer.bindings
     parts: list[str] = []
     if options.starttls and not secure:
         required = "<required/>" if options.tls_required and not options.cleartext_ok else ""
@@ -96,10 +100,12 @@ def before_login(
             parts.append(f"<sasl-channel-binding xmlns='{ns.SASL_CHANNEL_BINDING}'>{types}</sasl-channel-binding>")
         parts.append(f"<mechanisms xmlns='{ns.SASL}'>{names}</mechanisms>")
         if options.sasl2:
+            inline = _inline(options) + (fast.feature(offer.tokens) if offer.tokens else "")
             parts.append(
-                f"<authentication xmlns='{ns.SASL2}'>{names}<inline>{_inline(options)}</inline></authentication>"
+                f"<authentication xmlns='{ns.SASL2}'>{names}<inline>{inline}</inline>"
+                f"{upgrade.feature(options.upgrades)}</authentication>"
             )
-    parts.append(_limits(limits.before_login))
+    parts.append(_limits(limits.before_login, limits.login_seconds))
     parts.append(options.before_login)
     return "".join(parts)
 
@@ -119,7 +125,7 @@ def after_login(options: StreamOptions, limits: StreamLimits, is_bound: bool, is
     if options.client_state:
         parts.append(f"<csi xmlns='{ns.CLIENT_STATE}'/>")
     parts.append(f"<ver xmlns='{ns.ROSTER_VERSIONING}'/><sub xmlns='{ns.PRE_APPROVAL}'/>")
-    parts.append(_limits(limits.after_login))
+    parts.append(_limits(limits.after_login, limits.idle_seconds))
     parts.append(options.after_login)
     return "".join(parts)
 
@@ -135,5 +141,7 @@ def _inline(options: StreamOptions) -> str:
     return bind + (f"<sm xmlns='{ns.STREAM_MANAGEMENT}'/>" if options.stream_management else "")
 
 
-def _limits(limits: XmlLimits) -> str:
-    return f"<limits xmlns='{ns.STREAM_LIMITS}'><max-bytes>{limits.max_bytes}</max-bytes></limits>"
+def _limits(limits: XmlLimits, idle: float) -> str:
+    """XEP-0478 s3.1."""
+    seconds = f"<idle-seconds>{int(idle)}</idle-seconds>" if idle >= 1 else ""
+    return f"<limits xmlns='{ns.STREAM_LIMITS}'><max-bytes>{limits.max_bytes}</max-bytes>{seconds}</limits>"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.binding import Binding, failed
+from homeserver.protocol.fast import IssuedToken
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import Framing
 from homeserver.protocol.jid import JID
@@ -14,6 +15,7 @@ from homeserver.protocol.scram import Verifier
 from homeserver.protocol.sm import WRAP, HandledCountTooHigh, SentItem, SentQueue
 from homeserver.protocol.stream import ProtocolMisuse, State, Stream, attribute
 from homeserver.protocol.stream_events import Event, StreamFailed
+from homeserver.protocol.upgrade import Salt
 from homeserver.protocol.xml import Element
 
 
@@ -70,9 +72,24 @@ class LoginStream(Stream, ABC):
         self._login().tls_refused()
         self._deadline = None
 
-    def verifier(self, found: Verifier | None) -> None:
-        """Answer `VerifierNeeded`; None where the account does not exist, has no such verifier or may not log in."""
-        self._login().verifier(found)
+    def verifier(self, found: Verifier) -> None:
+        """Answer `VerifierNeeded`; where no such account may log in, with a `decoy_verifier`."""
+        self._login().answer(found)
+        self._settle()
+
+    def tokens(self, found: Sequence[bytes]) -> None:
+        """Answer `TokensNeeded`; with none where the client has none."""
+        self._login().answer(found)
+        self._settle()
+
+    def upgrades(self, salts: Sequence[Salt]) -> None:
+        """Answer `UpgradesWanted`."""
+        self._login().upgrades(salts)
+        self._settle()
+
+    def upgraded(self) -> None:
+        """Answer `UpgradeOffered`."""
+        self._login().upgraded()
         self._settle()
 
     def password_result(self, is_right: bool) -> None:
@@ -80,9 +97,9 @@ class LoginStream(Stream, ABC):
         self._login().answer(is_right)
         self._settle()
 
-    def accept(self) -> None:
-        """Answer `Authenticated`: let the account in."""
-        self._login().accept()
+    def accept(self, issued: IssuedToken | None = None) -> None:
+        """Answer `Authenticated`: let the account in; ``issued`` is a token for its client (XEP-0484 s3.3)."""
+        self._login().accept(issued)
         self._settle()
 
     def reject(self, condition: str, text: str = "") -> None:

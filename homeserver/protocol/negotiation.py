@@ -4,19 +4,21 @@ Lives only until a resource is bound; `binding.py` has the second half. Actions 
 """
 
 import base64
-import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from homeserver.protocol import features
+from homeserver.protocol import fast, features, upgrade
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol.binding import Binding, Inline, inline_requests
+from homeserver.protocol.binding import Binding
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import STREAM_TAG
 from homeserver.protocol.jid import JID, InvalidJID
+from homeserver.protocol.login_request import LoginRequest, decoded, login_request
 from homeserver.protocol.parser import Item, StreamHeader
 from homeserver.protocol.sasl import (
+    Answer,
     Challenge,
     Exchange,
     Offer,
@@ -24,10 +26,10 @@ from homeserver.protocol.sasl import (
     Proven,
     SaslFault,
     Step,
+    TokensWanted,
     VerifierWanted,
     start_exchange,
 )
-from homeserver.protocol.scram import Verifier, decoy_verifier
 from homeserver.protocol.stanza import IQ, LANG
 from homeserver.protocol.stream import KINDS, TABLE, Kind, ProtocolMisuse, State, Stream, refusal
 from homeserver.protocol.stream_events import (
@@ -37,13 +39,14 @@ from homeserver.protocol.stream_events import (
     PreAuthIq,
     StreamOpened,
     TlsRequested,
-    UserAgent,
+    TokensNeeded,
+    UpgradeOffered,
+    UpgradesWanted,
     VerifierNeeded,
 )
-from homeserver.protocol.xml import Element, child, escape_text, namespace_of, text_of
+from homeserver.protocol.xml import Element, escape_text, namespace_of
 
 _VERSION: Final = re.compile(r"0*([0-9]{1,6})\.([0-9]{1,6})\Z")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
 
 class Negotiation:
@@ -64,12 +67,10 @@ class Negotiation:
         self._sender: JID | None = None
         self._offer = Offer(stream.domain, ())
         self._exchange: Exchange | None = None
-        self._mechanism = ""
         self._sasl2 = False
-        self._inline: Inline | None = None
-        self._user_agent: UserAgent | None = None
+        self._request = LoginRequest()
         self._proven: Proven | None = None
-        self._wanted: VerifierNeeded | None = None
+        self._upgrades: upgrade.Upgrades | None = None
         self._failures = 0
 
     def share(self, events: list[Event]) -> None:
@@ -148,10 +149,9 @@ class Negotiation:
             return
         stream.state = State.NEGOTIATING
         mechanisms = features.offered_mechanisms(self._options, self.secure, self.bindings)
-        self._offer = Offer(stream.domain, mechanisms, self.bindings, self._options.downgrade_protection)
-        stream.write_features(
-            features.before_login(self._options, self._limits, self.secure, mechanisms, self.bindings)
-        )
+        tokens = fast.offered_tokens(frozenset(self.bindings)) if mechanisms and self._options.tokens else ()
+        self._offer = Offer(stream.domain, mechanisms, self.bindings, self._options.downgrade_protection, tokens)
+        stream.write_features(features.before_login(self._options, self._limits, self.secure, self._offer))
 
     def _host(self, to: str | None) -> str | None:
         """The hosted domain that ``to`` names; a client that names none gets the only one, if there is only one."""
@@ -202,24 +202,11 @@ class Negotiation:
 
     def _auth(self, element: Element) -> None:
         self._sasl2 = namespace_of(element) == ns.SASL2
-        self._mechanism = element.get("mechanism", "")
-        self._inline = None
-        self._user_agent = None
+        self._request = LoginRequest()
         try:
-            if not self._offer.mechanisms:
-                raise SaslFault("encryption-required")
-            if self._sasl2:
-                if not self._options.sasl2:
-                    raise SaslFault("invalid-mechanism")
-                text = text_of(element, ns.SASL2, "initial-response")
-                initial = None if text is None else _decoded(text)
-                self._user_agent = _user_agent(element)
-                self._inline = inline_requests(element)
-            else:
-                text = (element.text or "").strip()
-                initial = b"" if text == "=" else _decoded(text) if text else None
-            self._exchange = start_exchange(self._mechanism, self._offer, self._make_id())
-            self._take(self._exchange.respond(initial))
+            self._request = login_request(element, self._sasl2, self._offer, self._options)
+            self._exchange = start_exchange(self._request.mechanism, self._offer, self._make_id())
+            self._take(self._exchange.respond(self._request.initial))
         except SaslFault as fault:
             self._refuse(fault.condition, fault.text)
 
@@ -228,9 +215,8 @@ class Negotiation:
             self.fail("policy-violation", "mixed SASL profiles")
             return
         try:
-            text = (element.text or "").strip()
             assert self._exchange is not None
-            self._take(self._exchange.respond(b"" if text == "=" else _decoded(text)))
+            self._take(self._exchange.respond(decoded((element.text or "").strip())))
         except SaslFault as fault:
             self._refuse(fault.condition, fault.text)
 
@@ -247,15 +233,30 @@ class Negotiation:
         stream.state = State.JUDGING
         if isinstance(step, VerifierWanted):
             self._check_sender(step.username)
-            self._wanted = VerifierNeeded(step.username, stream.domain, step.hash_name)
-            self.events.append(self._wanted)
+            self.events.append(VerifierNeeded(step.username, stream.domain, step.hash_name))
         elif isinstance(step, PasswordOffered):
             self._check_sender(step.username)
             self.events.append(PasswordPresented(step.username, stream.domain, step.password))
+        elif isinstance(step, TokensWanted):
+            self._check_sender(step.username)
+            request = self._request
+            self.events.append(TokensNeeded(step.username, stream.domain, request.mechanism, request.client))
         else:
             self._proven = step
-            account = JID(step.username, stream.domain)
-            self.events.append(Authenticated(account, self._mechanism, self._user_agent, step.is_bound))
+            if self._request.wanted_upgrades:
+                self.events.append(UpgradesWanted(JID(step.username, stream.domain), self._request.wanted_upgrades))
+            else:
+                self._authenticated()
+
+    def _authenticated(self) -> None:
+        proven = self._proven
+        assert proven is not None
+        request = self._request
+        use = replace(request.use, token=proven.token) if request.use is not None and proven.token is not None else None
+        account = JID(proven.username, self._stream.domain)
+        self.events.append(
+            Authenticated(account, request.mechanism, request.user_agent, proven.is_bound, use, request.wanted_token)
+        )
 
     def _check_sender(self, username: str) -> None:
         """With SASL2 the account of the stream header must be the one that logs in (XEP-0388 s2.3)."""
@@ -266,31 +267,76 @@ class Negotiation:
     def _profile(self) -> str:
         return ns.SASL2 if self._sasl2 else ns.SASL
 
+    # -- tasks (XEP-0388 s2.5, XEP-0480)
+
+    def _next_task(self, element: Element) -> None:
+        assert self._upgrades is not None
+        try:
+            self._stream.write(self._upgrades.begin(element))
+        except SaslFault as fault:
+            self._refuse(fault.condition, fault.text)
+
+    def _task_data(self, element: Element) -> None:
+        assert self._upgrades is not None
+        assert self._proven is not None
+        try:
+            hash_name, verifier = self._upgrades.finish(element)
+        except SaslFault as fault:
+            self._refuse(fault.condition, fault.text)
+            return
+        self._stream.state = State.JUDGING
+        self.events.append(UpgradeOffered(JID(self._proven.username, self._stream.domain), hash_name, verifier))
+
+    def upgrades(self, salts: Sequence[upgrade.Salt]) -> None:
+        """The verifiers that the account lacks, with what the client derives them from; maybe none."""
+        self._demand(State.JUDGING)
+        if self._proven is None or self._upgrades is not None:
+            raise ProtocolMisuse("no upgrade was asked for")
+        if not salts:
+            self._authenticated()
+            return
+        self._upgrades = upgrade.Upgrades(salts)
+        self._go_on(self._last_word())
+
+    def upgraded(self) -> None:
+        """The account has the verifier that was offered."""
+        self._demand(State.JUDGING)
+        if self._upgrades is None:
+            raise ProtocolMisuse("no upgrade was offered")
+        self._go_on("")
+
+    def _go_on(self, data: str) -> None:
+        """The next task, or the end of them."""
+        assert self._upgrades is not None
+        assert self._proven is not None
+        if self._upgrades.is_done:
+            self._authenticated()
+            return
+        self._stream.write(self._upgrades.announce(data))
+        if data:
+            self._proven = replace(self._proven, data=None)
+        self._stream.state = State.TASKING
+
+    def _last_word(self) -> str:
+        proven = self._proven
+        return "" if proven is None or proven.data is None else base64.b64encode(proven.data).decode()
+
     def _refuse(self, condition: str, text: str = "") -> None:
-        """End this attempt; after too many the stream."""
+        """End this attempt; after too many the stream. There is no other after ``<continue/>`` (XEP-0388 s2.5)."""
+        is_over = self._upgrades is not None
+        self._upgrades = None
         self._exchange = None
         self._proven = None
         said = f"<text xmlns='{self._profile}' xml:lang='en'>{escape_text(text)}</text>" if text else ""
         self._stream.write(f"<failure xmlns='{self._profile}'><{condition} xmlns='{ns.SASL}'/>{said}</failure>")
         self._stream.state = State.NEGOTIATING
         self._failures += 1
-        if self._failures >= self._limits.login_attempts:
-            self.fail("policy-violation", "too many failed logins")
+        if is_over or self._failures >= self._limits.login_attempts:
+            self.fail("policy-violation", "a task failed" if is_over else "too many failed logins")
 
     # -- answers of the application
 
-    def verifier(self, found: Verifier | None) -> None:
-        """The verifier asked for; None for an account that does not exist, which must not be felt."""
-        wanted, options = self._wanted, self._options
-        if wanted is None:
-            raise ProtocolMisuse("no verifier was asked for")
-        if found is None:
-            name = f"{wanted.username}@{wanted.domain}"
-            found = decoy_verifier(options.decoy_secret, name, options.decoy_iterations, wanted.hash_name)
-        self._wanted = None
-        self.answer(found)
-
-    def answer(self, found: Verifier | bool) -> None:
+    def answer(self, found: Answer) -> None:
         """Go on with the exchange."""
         self._demand(State.JUDGING)
         if self._exchange is None or self._proven is not None:
@@ -300,20 +346,20 @@ class Negotiation:
         except SaslFault as fault:
             self._refuse(fault.condition, fault.text)
 
-    def accept(self) -> None:
-        """Let the proven account in."""
+    def accept(self, issued: fast.IssuedToken | None = None) -> None:
+        """Let the proven account in; ``issued`` is a token for its client."""
         self._demand(State.JUDGING)
         proven = self._proven
         if proven is None:
             raise ProtocolMisuse("nobody is authenticated")
         account = JID(proven.username, self._stream.domain)
         self._stream.framing.limits = self._limits.after_login
+        data = self._last_word()
         self._exchange = None
         self._proven = None
-        data = "" if proven.data is None else base64.b64encode(proven.data).decode()
         self.binding = Binding(self._stream, self._options, self._limits, account, self.events)
         if self._sasl2:
-            self.binding.begin(data, self._inline or Inline(), self._user_agent)
+            self.binding.begin(data, self._request.inline, self._request.user_agent, fast.token_element(issued))
             return
         self._stream.write(f"<success xmlns='{ns.SASL}'>{data}</success>" if data else f"<success xmlns='{ns.SASL}'/>")
         self._stream.framing.restart()
@@ -327,23 +373,3 @@ class Negotiation:
     def _demand(self, state: State) -> None:
         if self._stream.state is not state:
             raise ProtocolMisuse(f"command belongs to {state.name}, stream is {self._stream.state.name}")
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise SaslFault("incorrect-encoding") from error
-
-
-def _user_agent(request: Element) -> UserAgent | None:
-    """What the client says of itself; an id that is no UUID is left out (XEP-0388 s2.3)."""
-    found = child(request, ns.SASL2, "user-agent")
-    if found is None:
-        return None
-    identifier = found.get("id", "")
-    return UserAgent(
-        identifier.lower() if _UUID.match(identifier) else None,
-        (text_of(found, ns.SASL2, "software") or "")[:200],
-        (text_of(found, ns.SASL2, "device") or "")[:200],
-    )

@@ -1,11 +1,12 @@
-"""SASL mechanisms behind one interface (RFC 4422, RFC 4616, RFC 5802).
+"""SASL mechanisms behind one interface (RFC 4422, RFC 4616, RFC 5802, and HT-* for XEP-0484).
 
 An `Exchange` takes the client's messages and answers with a step: send a challenge, somebody must fetch a verifier or
 check a password, or the exchange is won. Nothing here touches storage. Failures are `SaslFault` with a condition of
 RFC 6120 s6.5. The authorisation identity must be the account that authenticates, or be absent.
 """
 
-from collections.abc import Mapping
+import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,6 +15,8 @@ from homeserver.protocol.scram import HASHES, SaslFault, ScramServer, ScramSetti
 
 __all__ = [
     "MECHANISMS",
+    "TOKEN_MECHANISMS",
+    "Answer",
     "Challenge",
     "Exchange",
     "Offer",
@@ -21,6 +24,7 @@ __all__ = [
     "Proven",
     "SaslFault",
     "Step",
+    "TokensWanted",
     "VerifierWanted",
     "start_exchange",
 ]
@@ -35,6 +39,12 @@ MECHANISMS: Final = (
     "PLAIN",
 )
 """All that can be spoken, the strongest first."""
+TOKEN_MECHANISMS: Final[dict[str, str]] = {
+    "HT-SHA-256-EXPR": "tls-exporter",
+    "HT-SHA-256-ENDP": "tls-server-end-point",
+    "HT-SHA-256-NONE": "",
+}
+"""Mechanisms for tokens (XEP-0484 s3.1) and the channel binding of each, "" for none; the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +71,39 @@ class PasswordOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensWanted:
+    """Answer with the tokens of ``username`` (prepared localpart) that are good for the mechanism; maybe none."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proven:
-    """The client is ``username``; ``data`` goes along with success (None: nothing)."""
+    """The client is ``username``; ``data`` goes along with success (None: nothing); ``token`` is the one it used."""
 
     username: str
     data: bytes | None
     is_bound: bool = False
+    token: bytes | None = field(default=None, repr=False)
 
 
-Step = Challenge | VerifierWanted | PasswordOffered | Proven
+Answer = Verifier | bool | Sequence[bytes]
+"""What answers `VerifierWanted`, `PasswordOffered`, `TokensWanted`."""
+Step = Challenge | VerifierWanted | PasswordOffered | TokensWanted | Proven
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What was offered on this stream: the host, mechanism names, channel binding types with their data.
 
-    ``downgrade_protection`` adds the hash of XEP-0474 to SCRAM challenges.
+    ``tokens`` are the mechanisms that take a token instead of a password. ``downgrade_protection`` adds the hash of XEP-0474 to SCRAM challenges.
     """
 
     domain: str
     mechanisms: tuple[str, ...]
     bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     downgrade_protection: bool = True
+    tokens: tuple[str, ...] = ()
 
 
 class Exchange(Protocol):
@@ -91,12 +112,14 @@ class Exchange(Protocol):
     def respond(self, data: bytes | None) -> Step:
         """The client's message; None only as the first, where it sent no initial response."""
 
-    def answer(self, found: Verifier | bool) -> Step:
-        """What was asked for: a `Verifier` for `VerifierWanted`, whether it is right for `PasswordOffered`."""
+    def answer(self, found: Answer) -> Step:
+        """What was asked for: a `Verifier`, whether a password is right, or tokens."""
 
 
 def start_exchange(mechanism: str, offer: Offer, nonce: str) -> Exchange:
     """Begin ``mechanism``; ``nonce`` is fresh random text without commas. Raises ``invalid-mechanism``."""
+    if mechanism in offer.tokens:
+        return HashedToken(offer.domain, offer.bindings.get(TOKEN_MECHANISMS[mechanism], b""), mechanism)
     if mechanism not in offer.mechanisms:
         raise SaslFault("invalid-mechanism")
     if mechanism == "PLAIN":
@@ -134,7 +157,7 @@ class Plain:
         _check_authzid(parts[0], self._username, self._domain)
         return PasswordOffered(self._username, parts[2])
 
-    def answer(self, found: Verifier | bool) -> Step:
+    def answer(self, found: Answer) -> Step:
         if found is not True:
             raise SaslFault("not-authorized")
         return Proven(self._username, None)
@@ -161,11 +184,49 @@ class Scram:
         _check_authzid(self._server.authzid, self._username, self._domain)
         return VerifierWanted(self._username, self._hash_name)
 
-    def answer(self, found: Verifier | bool) -> Step:
+    def answer(self, found: Answer) -> Step:
         if not isinstance(found, Verifier):
             raise SaslFault("not-authorized")
         self._challenged = True
         return Challenge(self._server.challenge(found))
+
+
+class HashedToken:
+    """HT-SHA-256-*: name, NUL, HMAC of "Initiator" and the channel binding with the token as key; one round trip.
+
+    Whatever is wrong with the token is ``credentials-expired`` (XEP-0484 s4.2): the client falls back to its password,
+    and nobody learns whether a name has tokens.
+    """
+
+    def __init__(self, domain: str, binding: bytes, mechanism: str) -> None:
+        self._domain = domain
+        self._binding = binding
+        self._is_bound = bool(TOKEN_MECHANISMS[mechanism])
+        self._username = ""
+        self._proof = b""
+
+    def respond(self, data: bytes | None) -> Step:
+        if data is None or self._username:
+            raise SaslFault("malformed-request", "a token is proven in the first message")
+        name, found, self._proof = data.partition(b"\0")
+        try:
+            text = name.decode()
+        except UnicodeDecodeError as error:
+            raise SaslFault("malformed-request", "message is not UTF-8") from error
+        if not found or not text or not self._proof:
+            raise SaslFault("malformed-request", "name or proof is missing")
+        self._username = _prepared(text)
+        return TokensWanted(self._username)
+
+    def answer(self, found: Answer) -> Step:
+        used: bytes | None = None
+        for token in found if isinstance(found, Sequence) else ():
+            if hmac.compare_digest(hmac.digest(token, b"Initiator" + self._binding, "sha256"), self._proof):
+                used = token
+        if used is None:
+            raise SaslFault("credentials-expired")
+        said = hmac.digest(used, b"Responder" + self._binding, "sha256")
+        return Proven(self._username, said, self._is_bound, used)
 
 
 def _prepared(name: str) -> str:

@@ -48,8 +48,15 @@ def derive(password: str, salt: bytes, iterations: int, hash_name: str) -> Verif
     """
     if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
         raise ValueError(f"iterations must be {MIN_ITERATIONS}..{MAX_ITERATIONS}")
+    salted = hashlib.pbkdf2_hmac(HASHES[hash_name], prepare_password(password).encode(), salt, iterations)
+    return verifier_of(salted, salt, iterations, hash_name)
+
+
+def verifier_of(salted: bytes, salt: bytes, iterations: int, hash_name: str) -> Verifier:
+    """The verifier of what RFC 5802 s3 calls SaltedPassword. Raises `ValueError` where it has not the hash's length."""
     digest = HASHES[hash_name]
-    salted = hashlib.pbkdf2_hmac(digest, prepare_password(password).encode(), salt, iterations)
+    if len(salted) != hashlib.new(digest).digest_size:
+        raise ValueError("not of the length of the hash")
     client_key = hmac.digest(salted, b"Client Key", digest)
     server_key = hmac.digest(salted, b"Server Key", digest)
     return Verifier(salt, iterations, hashlib.new(digest, client_key).digest(), server_key)

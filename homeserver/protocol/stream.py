@@ -17,7 +17,8 @@ BOUND          -        -        -        -        stanza   enable   refuse   co
 
 OPENING waits for a stream header, at first, after TLS and after RFC 6120's login. In NEGOTIATING the features are out
 and nobody is logged in. SECURING waits for the TLS handshake: what still comes in the clear is refused. In
-AUTHENTICATING it is the client's turn, in JUDGING the application's. AUTHENTICATED waits for a resource or a resumption
+AUTHENTICATING it is the client's turn, in JUDGING the application's; in TASKING a client that proved itself works off
+the tasks of XEP-0388 with ``<next/>`` and ``<task-data/>``, and nothing else. AUTHENTICATED waits for a resource or a resumption
 and BINDING for the application's answer to that. CLOSING has sent its footer and drops what comes.
 """
 
@@ -42,6 +43,7 @@ class State(Enum):
     SECURING = auto()
     AUTHENTICATING = auto()
     JUDGING = auto()
+    TASKING = auto()
     AUTHENTICATED = auto()
     BINDING = auto()
     BOUND = auto()
@@ -57,6 +59,8 @@ class Kind(Enum):
     AUTHENTICATE = auto()
     RESPONSE = auto()
     ABORT = auto()
+    NEXT = auto()
+    TASK_DATA = auto()
     STANZA = auto()
     ENABLE = auto()
     RESUME = auto()
@@ -73,6 +77,8 @@ KINDS: Final[dict[str, Kind]] = {
     f"{{{ns.SASL2}}}authenticate": Kind.AUTHENTICATE,
     f"{{{ns.SASL2}}}response": Kind.RESPONSE,
     f"{{{ns.SASL2}}}abort": Kind.ABORT,
+    f"{{{ns.SASL2}}}next": Kind.NEXT,
+    f"{{{ns.SASL2}}}task-data": Kind.TASK_DATA,
     f"{{{ns.CLIENT}}}message": Kind.STANZA,
     f"{{{ns.CLIENT}}}presence": Kind.STANZA,
     f"{{{ns.CLIENT}}}iq": Kind.STANZA,
@@ -93,6 +99,7 @@ TABLE: Final[dict[State, dict[Kind, str]]] = {
         Kind.STANZA: "early",
     },
     State.AUTHENTICATING: {Kind.RESPONSE: "respond", Kind.ABORT: "abort"},
+    State.TASKING: {Kind.NEXT: "next_task", Kind.TASK_DATA: "task_data", Kind.ABORT: "abort"},
     State.AUTHENTICATED: {Kind.STANZA: "bind", Kind.RESUME: "resume", Kind.ENABLE: "refuse_enable"},
 }
 """Which action of the negotiation deals with what; what is missing is refused with `refusal`."""

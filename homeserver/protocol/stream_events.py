@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from homeserver.protocol.jid import JID
+from homeserver.protocol.scram import Verifier
 from homeserver.protocol.sm import SentItem
 from homeserver.protocol.xml import Element
 
@@ -62,16 +63,58 @@ class PasswordPresented:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensNeeded:
+    """Answer `tokens(found)`: those that the client ``client`` of this account may use with ``mechanism`` (XEP-0484)."""
+
+    username: str
+    domain: str
+    mechanism: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """How a client logs in by token (XEP-0484 s3.4, s3.6): its counter or None, and whether the token ends with it."""
+
+    count: int | None = None
+    is_last: bool = False
+    token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradesWanted:
+    """The credentials are right, and the client would give ``account`` more verifiers (XEP-0480 s2.2).
+
+    ``hash_names`` are those of SCRAM ("SHA-512"). Answer `upgrades(salts)` for those that the account lacks.
+    """
+
+    account: JID
+    hash_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeOffered:
+    """Answer `upgraded()` when the account has ``verifier`` for SCRAM with ``hash_name`` (XEP-0480 s3)."""
+
+    account: JID
+    hash_name: str
+    verifier: Verifier = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """The credentials are right. Answer `accept()` or `reject(condition)`.
 
-    ``account`` is the bare JID, ``is_bound`` whether the TLS channel was bound.
+    ``account`` is the bare JID, ``is_bound`` whether the TLS channel was bound. ``use`` is set if it was a token that
+    was proven, ``wanted_token`` is the mechanism for which the client asks for a token, or "".
     """
 
     account: JID
     mechanism: str
     user_agent: UserAgent | None
     is_bound: bool
+    use: TokenUse | None = None
+    wanted_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +202,9 @@ Event = (
     | TlsRequested
     | VerifierNeeded
     | PasswordPresented
+    | TokensNeeded
+    | UpgradesWanted
+    | UpgradeOffered
     | Authenticated
     | BindRequested
     | SmEnableRequested

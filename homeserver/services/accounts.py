@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from homeserver.domain.accounts import Account, AccountState, Role, Verifier
+from homeserver.domain.accounts import Account, AccountState, Device, Role, Verifier
 from homeserver.domain.errors import (
     NotAcceptable,
     NotAuthorized,
@@ -25,6 +25,7 @@ from homeserver.domain.errors import (
 from homeserver.services.names import new_address
 from homeserver.services.passwords import PASSWORD_MECHANISM, decoy, derive_families, matches, prepare
 from homeserver.storage import accounts as storage
+from homeserver.storage import devices as device_storage
 
 if TYPE_CHECKING:
     from config.settings import AccountSettings
@@ -188,6 +189,10 @@ class Accounts:
         """How many accounts a domain has, deleted ones left out, or how many in one state."""
         return await self._database.read(storage.count, domain, state)
 
+    async def devices(self, bare: str) -> list[Device]:
+        """The devices of an account, the one seen last first. Raises `NotFound`."""
+        return await self._database.read(device_storage.listing, (await self._existing(bare)).id)
+
     # --- making -----------------------------------------------------------------------------------------------------
 
     async def register(
@@ -252,11 +257,40 @@ class Accounts:
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def change_password(self, account: Account, password: str, keep_device: str | None = None) -> None:
-        """Set a new password; every device except ``keep_device`` loses its tokens. Raises `NotAcceptable`."""
+        """Set a new password; every device except ``keep_device`` loses its tokens, XMPP clients those they log in with.
+
+        Raises `NotAcceptable`.
+        """
         verifiers = await self._derive_all(self._new_password(password))
         dropped = await self._database.write(storage.change_password, account.id, verifiers, keep_device)
         log.info("password changed", account=account.jid.bare)
         self._tell(Revocation(account, Ending.PASSWORD, tuple(dropped)))
+
+    async def remove(self, account: Account) -> None:
+        """Its owner removes the account: nobody logs in to it from now on, and after the grace period it is deleted.
+
+        Until then its name, contacts and messages are kept, and the operator may `restore` it.
+        """
+        if self._settings.deletion_grace <= 0:
+            await self.delete(account.jid.bare)
+        else:
+            ends = self._clock.now() + self._settings.deletion_grace
+            await self._set_state(account.jid.bare, AccountState.DISABLED, ends)
+
+    async def restore(self, bare: str) -> Account:
+        """Undo a removal in its grace period. Raises `NotFound`."""
+        found = await self._existing(bare)
+        if found.ends is None:
+            raise NotFound("this account was not removed by its owner")
+        return await self._set_state(bare, AccountState.ACTIVE)
+
+    async def ended(self, limit: int) -> list[Account]:
+        """Removed accounts whose grace period is over, and deleted ones that were not `purged`."""
+        return await self._database.read(storage.ended, self._clock.now(), limit)
+
+    async def purged(self, account: Account) -> None:
+        """All that a deleted account left is gone."""
+        await self._database.write(storage.purged, account.id)
 
     async def reset_password(self, token: str, password: str) -> Account:
         """Set the password of the account that a reset link is for; all its devices lose their tokens.
@@ -283,22 +317,22 @@ class Accounts:
 
     async def delete(self, bare: str) -> Account:
         """End an account for good; its name stays taken. Raises `NotFound`."""
-        return await self._set_state(bare, AccountState.DELETED)
+        return await self._set_state(bare, AccountState.DELETED, self._clock.now())
 
     async def set_role(self, bare: str, role: Role) -> Account:
         """Give an account another role. Raises `NotFound`."""
         found = await self._existing(bare)
         await self._database.write(storage.set_role, found.id, role)
-        changed = Account(found.id, found.jid, found.state, role)
+        changed = Account(found.id, found.jid, found.state, role, found.ends)
         self._remember(changed)
         log.info("account role changed", account=bare, role=role.value)
         self._announce(changed)
         return changed
 
-    async def _set_state(self, bare: str, state: AccountState) -> Account:
+    async def _set_state(self, bare: str, state: AccountState, ends: float | None = None) -> Account:
         found = await self._existing(bare)
-        dropped = await self._database.write(storage.set_state, found.id, state)
-        changed = Account(found.id, found.jid, state, found.role)
+        dropped = await self._database.write(storage.set_state, found.id, state, ends)
+        changed = Account(found.id, found.jid, state, found.role, ends)
         self._remember(changed)
         log.info("account state changed", account=bare, state=state.name.lower())
         if state is not AccountState.ACTIVE:

@@ -12,6 +12,7 @@ from homeserver.domain.messages import RETRACTION, Conversation, Entry, Message,
 from homeserver.protocol.retraction import target, tombstone
 from homeserver.services.clock import Clock
 from homeserver.storage import inbox
+from homeserver.storage import mailbox_removal as removal
 from homeserver.storage import mailboxes as sql
 from homeserver.storage.database import Database
 from homeserver.storage.log_index import LogRow
@@ -201,7 +202,7 @@ class Mailboxes:
     async def hide(self, account: Account, id_: int) -> bool:
         """Take a message out of the account's archive, and of no other; false where it has none under that id."""
         await self.durable()
-        return await self._database.write(sql.hide, account.id, id_)
+        return await self._database.write(removal.hide, account.id, id_)
 
     async def settled(self, account: Account) -> int:
         """The id up to which nothing waits for delivery, positions on their way to the store included."""
@@ -215,11 +216,11 @@ class Mailboxes:
 
     async def purge_before(self, before: int, limit: int = 1000) -> int:
         """Remove up to ``limit`` messages older than the id ``before`` and not waiting; return how many went."""
-        return await self._database.write(sql.purge_before, before, limit)
+        return await self._database.write(removal.purge_before, before, limit)
 
     async def purge(self, account: Account) -> None:
         """Remove everything the account holds."""
-        await self._database.write(sql.purge_owner, account.id)
+        await self._database.write(removal.purge_owner, account.id)
 
     def _retract(self, stored: Stored, sender: Account | None, recipient: Account | None) -> None:
         """Leave a tombstone for what a message takes back, in its commit (XEP-0424 s4): of its sender's own only (s5)."""

@@ -45,6 +45,8 @@ class Operations:
             "account.disable": self._disable,
             "account.enable": self._enable,
             "account.delete": self._delete,
+            "account.restore": self._restore,
+            "account.devices": self._devices,
             "account.role": self._role,
             "invite.create": self._invite,
             "invite.reset": self._reset,
@@ -76,7 +78,12 @@ class Operations:
             found += page
             after = page[-1].jid.bare
         return [
-            {"address": one.jid.bare, "id": one.id, "state": one.state.name.lower(), "role": one.role.value}
+            {
+                "address": one.jid.bare,
+                "id": one.id,
+                "state": one.state.name.lower() if one.ends is None else "removed",
+                "role": one.role.value,
+            }
             for one in found
         ]
 
@@ -94,6 +101,21 @@ class Operations:
 
     async def _delete(self, arguments: Arguments) -> None:
         await self._accounts.delete(arguments["address"])
+
+    async def _restore(self, arguments: Arguments) -> None:
+        await self._accounts.restore(arguments["address"])
+
+    async def _devices(self, arguments: Arguments) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": one.id,
+                "protocol": "json" if one.client is None else "xmpp",
+                "seen": one.last_seen,
+                "name": one.name,
+                "software": one.software,
+            }
+            for one in await self._accounts.devices(arguments["address"])
+        ]
 
     async def _role(self, arguments: Arguments) -> None:
         await self._accounts.set_role(arguments["address"], Role(arguments["role"]))

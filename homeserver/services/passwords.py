@@ -10,7 +10,7 @@ from homeserver.domain.accounts import Verifier
 from homeserver.domain.errors import NotAcceptable
 from homeserver.protocol import saslprep, scram
 
-HASHES: Final = {"SCRAM-SHA-1": "SHA-1", "SCRAM-SHA-256": "SHA-256"}
+HASHES: Final = {"SCRAM-SHA-1": "SHA-1", "SCRAM-SHA-256": "SHA-256", "SCRAM-SHA-512": "SHA-512"}
 """The families kept for every account: clients differ in what they speak (RFC 5802, RFC 7677)."""
 PASSWORD_MECHANISM: Final = "SCRAM-SHA-256"  # noqa: S105 the name of a mechanism
 SALT_BYTES: Final = 16

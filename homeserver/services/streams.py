@@ -17,7 +17,7 @@ class Streams:
 
     async def add(self, stream: ResumableStream) -> None:
         """Durable when it returns."""
-        await self._database.write(resumption.add, stream)
+        await self._database.share(resumption.add, stream)
 
     async def find(self, stream: str) -> ResumableStream | None:
         """The row with everything that was committed before, unless its time is over."""
@@ -42,6 +42,14 @@ class Streams:
     def forget(self, stream: str) -> None:
         """Into the open commit: the stream is over."""
         self._database.commit.also(resumption.remove, stream)
+
+    def forget_client(self, account: int, client: str) -> None:
+        """Into the open commit: the streams of one client (the id of its user agent) are over."""
+        self._database.commit.also(resumption.remove_of, account, client)
+
+    async def forget_of(self, account: int) -> None:
+        """The streams of an account are over."""
+        await self._database.write(resumption.remove_of, account)
 
     async def expire(self) -> int:
         """Remove rows whose time is over; returns how many."""

@@ -1,4 +1,4 @@
-"""Tokens of the JSON API: short-lived signed access tokens, rotating refresh tokens, and the devices they belong to."""
+"""Devices of an account, and tokens of the JSON API: short-lived signed access tokens, rotating refresh tokens, and the devices they belong to."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class Tokens:
         self._alive: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._drops = 0
         self._listeners: list[Callable[[tuple[str, ...]], None]] = []
+        self._of_clients: list[Callable[[Account, str], None]] = []
         accounts.when_revoked(self._revoked)
 
     async def start(self) -> None:
@@ -98,11 +99,15 @@ class Tokens:
         """Have ``listener`` called with the ids of devices that lost their tokens."""
         self._listeners.append(listener)
 
+    def when_client_dropped(self, listener: Callable[[Account, str], None]) -> None:
+        """Have ``listener`` called when an XMPP client was logged out, with the id of its user agent."""
+        self._of_clients.append(listener)
+
     async def issue(self, account: Account, device: str | None, name: str, software: str) -> Grant:
         """Log a device in. ``device`` is the id the client was given before; one not its own is not taken."""
         now = self._clock.now()
         known = await self._database.read(storage.find, device) if device else None
-        if known is None or known.account != account.id:
+        if known is None or known.account != account.id or known.client is not None:
             known = Device(secrets.token_hex(8), account.id, name, software, now, now)
         else:
             known = Device(known.id, account.id, name or known.name, software or known.software, known.created, now)
@@ -152,13 +157,16 @@ class Tokens:
         return await self._database.read(storage.listing, account.id)
 
     async def revoke(self, account: Account, device: str) -> None:
-        """Log a device out. Raises `NotFound` when the account has no such device."""
+        """Log a device out: its tokens end, its sessions too. Raises `NotFound` when the account has no such device."""
         found = await self._database.read(storage.find, device)
         if found is None or found.account != account.id:
             raise NotFound("no such device")
         await self._database.write(storage.drop, (device,))
         log.info("device logged out", account=account.jid.bare, device=device)
         self._forget((device,))
+        if found.client is not None:
+            for listener in self._of_clients:
+                listener(account, found.client)
 
     async def position(self, device: str) -> int | None:
         """The last message the device has processed, or None when it never said."""
@@ -170,7 +178,8 @@ class Tokens:
 
     async def purge(self) -> None:
         """Delete what has expired; to be called now and then."""
-        await self._database.write(storage.drop_expired, self._clock.now())
+        now = self._clock.now()
+        await self._database.write(storage.drop_expired, now, now - self._settings.refresh_lifetime)
 
     def _grant(self, account: Account, device: Device, refresh: str) -> Grant:
         now = int(self._clock.now())

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
@@ -131,29 +132,36 @@ def create(connection: Connection, new: NewAccount) -> Account:
 
 def verifier(connection: Connection, bare: str, mechanism: str) -> Verifier | None:
     """The verifier of an account that may log in, or None."""
-    row = connection.execute(
-        select(credential)
-        .join(account, account.c.id == credential.c.account)
-        .where(
-            account.c.jid == bare,
-            account.c.state == AccountState.ACTIVE,
-            credential.c.mechanism == mechanism,
-        )
-    ).one_or_none()
+    row = connection.execute(_VERIFIER, {"bare": bare, "wanted": mechanism}).one_or_none()
     if row is None:
         return None
     return Verifier(row.mechanism, row.salt, row.iterations, row.stored_key, row.server_key)
 
 
+_VERIFIER: Final = (
+    select(credential)
+    .join(account, account.c.id == credential.c.account)
+    .where(
+        account.c.jid == bindparam("bare"),
+        account.c.state == AccountState.ACTIVE,
+        credential.c.mechanism == bindparam("wanted"),
+    )
+)
+"""Asked by every login, so it is made once."""
+
+
 def change_password(
     connection: Connection, id_: int, verifiers: Sequence[Verifier], keep_device: str | None
 ) -> list[str]:
-    """Replace all verifiers of an account, drop its devices except one and the links that set its password; returns the
-    ids of the devices dropped."""
+    """Replace all verifiers of an account, end all its tokens and the links that set its password; returns the ids of the
+    devices dropped.
+
+    Those of the JSON API are dropped but for ``keep_device``; XMPP clients have the new password to log in with.
+    """
     connection.execute(delete(credential).where(credential.c.account == id_))
     _insert_verifiers(connection, id_, verifiers)
     invites.drop_passwords_of(connection, id_)
-    return devices.drop_all(connection, id_, keep_device)
+    return devices.end_tokens(connection, id_, keep_device)
 
 
 def reset_password(
@@ -165,18 +173,56 @@ def reset_password(
     return subject, change_password(connection, subject, verifiers, None)
 
 
-def set_state(connection: Connection, id_: int, state: AccountState) -> list[str]:
-    """Set the state; returns the ids of the devices dropped.
+def set_state(connection: Connection, id_: int, state: AccountState, ends: float | None = None) -> list[str]:
+    """Set the state and when the account, or what it leaves, ends; returns the ids of the devices dropped.
 
     Any state but ACTIVE drops the devices, DELETED the verifiers and open invitations too.
     """
-    connection.execute(update(account).where(account.c.id == id_).values(state=state))
+    connection.execute(update(account).where(account.c.id == id_).values(state=state, ends=ends))
     if state is AccountState.ACTIVE:
         return []
     if state is AccountState.DELETED:
         connection.execute(delete(credential).where(credential.c.account == id_))
         invites.drop_of(connection, id_)
     return devices.drop_all(connection, id_)
+
+
+def ended(connection: Connection, now: float, limit: int) -> list[Account]:
+    """Accounts to be deleted by now, and deleted ones that still have something; those that wait longest first."""
+    query = select(account).where(account.c.ends <= now).order_by(account.c.ends).limit(limit)
+    return [_account(row) for row in connection.execute(query)]
+
+
+def purged(connection: Connection, id_: int) -> None:
+    """Nothing is left of a deleted account but its name."""
+    connection.execute(update(account).where(account.c.id == id_).values(ends=None))
+
+
+def lacks_verifier(connection: Connection, mechanism: str) -> bool:
+    """Whether an account that may log in with a password has no verifier for ``mechanism``."""
+    has_any = exists().where(credential.c.account == account.c.id)
+    has_it = exists().where(credential.c.account == account.c.id, credential.c.mechanism == mechanism)
+    query = select(account.c.id).where(account.c.state == AccountState.ACTIVE, has_any, ~has_it).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def mechanisms_of(connection: Connection, bare: str) -> list[str]:
+    """For which mechanisms the account has verifiers."""
+    query = (
+        select(credential.c.mechanism).join(account, account.c.id == credential.c.account).where(account.c.jid == bare)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def add_verifier(connection: Connection, bare: str, made: Verifier) -> bool:
+    """Give an active account a verifier that it lacks; false if it has one for that mechanism, which stays."""
+    id_ = connection.execute(
+        select(account.c.id).where(account.c.jid == bare, account.c.state == AccountState.ACTIVE)
+    ).scalar_one_or_none()
+    if id_ is None or made.mechanism in mechanisms_of(connection, bare):
+        return False
+    _insert_verifiers(connection, id_, [made])
+    return True
 
 
 def set_role(connection: Connection, id_: int, role: Role) -> None:
@@ -226,4 +272,4 @@ def _insert_verifiers(connection: Connection, id_: int, verifiers: Sequence[Veri
 
 def _account(row: Row[tuple[object, ...]]) -> Account:
     local, _, domain = row.jid.rpartition("@")
-    return Account(row.id, JID(local, domain), AccountState(row.state), Role(row.role))
+    return Account(row.id, JID(local, domain), AccountState(row.state), Role(row.role), row.ends)

@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Insert, delete, select
 
 from homeserver.storage import dialect
 from homeserver.storage.schema import last_activity as table
 from homeserver.storage.schema import last_login
 
+_NOTE: dict[str, Insert] = {}
+"""By database: every logout writes this, so it is made once."""
+
 
 def note(conn: Connection, account: int, at: float, status: str) -> None:
     """The account's last session became unavailable at ``at`` (seconds since the epoch), saying ``status``."""
-    made = dialect.upsert(conn, table).values(account=account, at=at, status=status)
-    conn.execute(made.on_conflict_do_update(index_elements=[table.c.account], set_={"at": at, "status": status}))
+    name = conn.dialect.name
+    if name not in _NOTE:
+        made = dialect.upsert(conn, table)
+        changed = {"at": made.excluded.at, "status": made.excluded.status}
+        _NOTE[name] = made.on_conflict_do_update(index_elements=[table.c.account], set_=changed)
+    conn.execute(_NOTE[name], {"account": account, "at": at, "status": status})
 
 
 def last(conn: Connection, account: int) -> tuple[float, str] | None:

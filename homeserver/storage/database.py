@@ -62,6 +62,26 @@ class Database(ABC):
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(connection, ...)`` in one transaction, commit, return what it returned."""
 
+    async def share(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `write`, in the transaction of whoever else commits now: for what many do at once, such as logins."""
+        done = asyncio.get_running_loop().create_future()
+        found: list[T] = []
+
+        def run(connection: Connection) -> None:
+            found.append(fn(connection, *args, **kwargs))
+
+        def then(error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.commit.also(run, then=then)
+        await done
+        return found[-1]  # a batch that fails is run once more
+
 
 class SqliteDatabase(Database):
     """Everything in plain threads."""

@@ -11,12 +11,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     bindparam,
     case,
-    delete,
-    exists,
-    false,
     func,
     or_,
     select,
@@ -27,7 +23,7 @@ from homeserver.domain.messages import Direction, Entry, Kind, Page, PageRequest
 from homeserver.storage import search
 from homeserver.storage.log_index import View
 from homeserver.storage.places import Side, chunks, expanding, position_of, with_peer
-from homeserver.storage.schema import account, address, entry, log, log_state, mailbox, metadata
+from homeserver.storage.schema import account, address, entry, log, log_state, mailbox
 
 _COLUMNS: Final = (
     log.c.id,
@@ -119,10 +115,17 @@ def pending(
     With ``unarchived`` only those that the archive does not show.
     """
     low = max(after, settled(connection, owner), view.settling) + 1
+    return _pending(connection, owner, low, limit, view, unarchived)
+
+
+def _pending(connection: Connection, owner: int, low: int, limit: int, view: View, unarchived: bool) -> list[Entry]:
     checks = [_KEPT, log.c.recipient == owner]
     if unarchived:
         checks.append(~_ARCHIVED)
-    found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
+        found = _indexed(connection, owner, (low, view.through), checks, limit, peer=None, backwards=False)
+    else:
+        bounds = {"holder": owner, "low": low, "through": view.through, "most": limit}
+        found = [_entry(owner, row) for row in connection.execute(_PENDING, bounds)]
     if len(found) < limit:
         tail = tail_ids(connection, view, None, (low, 2**62))
         found += _from_tail(connection, owner, tail, checks, limit - len(found))
@@ -133,16 +136,16 @@ def newest_id(connection: Connection, owner: int, view: View) -> int:
     """The highest id of the owner's entries, archived or waiting; 0 without any."""
     if view.tail:
         return view.tail[-1][0]
-    query = select(func.max(entry.c.id)).where(entry.c.owner == owner, entry.c.id <= view.through)
-    return connection.execute(query).scalar_one() or 0
+    return connection.execute(_LAST, {"holder": owner, "through": view.through}).scalar_one() or 0
 
 
 def pending_or_newest(
     connection: Connection, owner: int, after: int, limit: int, view: View
 ) -> tuple[list[Entry], int]:
     """`pending`; when nothing waits above the settled position also the id up to which that is certain, else 0."""
-    found = pending(connection, owner, after, limit, view)
-    if found or after > max(settled(connection, owner), view.settling):
+    clear = max(settled(connection, owner), view.settling)
+    found = _pending(connection, owner, max(after, clear) + 1, limit, view, unarchived=False)
+    if found or after > clear:
         return found, 0
     return found, newest_id(connection, owner, view)
 
@@ -155,6 +158,10 @@ def entry_by_id(connection: Connection, owner: int, id_: int) -> Entry | None:
 
 def first_and_last(connection: Connection, owner: int, view: View) -> tuple[Entry | None, Entry | None]:
     """The oldest and the newest entry of the owner's archive (XEP-0313 s4.1 metadata)."""
+    if not view.tail:
+        bounds = {"holder": owner, "through": view.through}
+        ends = [connection.execute(query, bounds).first() for query in _ENDS]
+        return tuple(None if row is None else _entry(owner, row) for row in ends)  # type: ignore[return-value]
     first = page(connection, owner, PageRequest(limit=1), view).entries
     last = page(connection, owner, PageRequest(limit=1, backwards=True), view).entries
     return (first[0] if first else None, last[0] if last else None)
@@ -190,7 +197,7 @@ def has_written(connection: Connection, owner: int, peer: str, view: View) -> bo
 
 def settled(connection: Connection, owner: int) -> int:
     """The id up to which nothing waits for the owner, 0 at first."""
-    found = connection.execute(select(mailbox.c.settled).where(mailbox.c.account == owner)).scalar_one_or_none()
+    found = connection.execute(_SETTLED, {"holder": owner}).scalar_one_or_none()
     return found if found is not None else 0
 
 
@@ -212,70 +219,6 @@ def recent_origins(connection: Connection, since: int, limit: int) -> list[tuple
     return [(id_, mine, peer, origin, payload) for id_, mine, peer, origin, payload in rows]
 
 
-def purge_before(connection: Connection, before: int, limit: int = 1000, keep_waiting: bool = True) -> int:
-    """Remove up to ``limit`` of the oldest messages with an id below ``before``; return how many.
-
-    With ``keep_waiting`` those still waiting for a recipient stay, and those an outbox refers to always do. Call again
-    until it returns 0.
-    """
-    checks: list[ColumnElement[bool]] = [log.c.id < before, ~_queued()]
-    if connection.dialect.name == "sqlite":
-        checks.append(log.c.id <= select(log_state.c.indexed_through).scalar_subquery())
-    if keep_waiting:
-        reached = select(mailbox.c.settled).where(mailbox.c.account == log.c.recipient).scalar_subquery()
-        checks.append(
-            or_(log.c.recipient.is_(None), log.c.treatment.bitwise_and(2) == 0, log.c.id <= func.coalesce(reached, 0))
-        )
-    query = select(log.c.id, log.c.sender, log.c.recipient).where(*checks).order_by(log.c.id).limit(limit)
-    rows = connection.execute(query).all()
-    if not rows:
-        return 0
-    pairs = sorted({(owner, id_) for id_, *owners in rows for owner in owners if owner is not None})
-    connection.execute(
-        delete(entry).where(entry.c.owner == bindparam("whose"), entry.c.id == bindparam("which")),
-        [{"whose": owner, "which": id_} for owner, id_ in pairs],
-    )
-    for ids in chunks([id_ for id_, *_ in rows]):
-        search.forget(connection, ids)
-        connection.execute(delete(log).where(log.c.id.in_(expanding(ids))))
-    return len(rows)
-
-
-def purge_owner(connection: Connection, owner: int) -> None:
-    """Remove everything the owner holds; messages stay for the other side that holds them too."""
-    name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
-    alone = or_(
-        and_(log.c.sender == owner, log.c.recipient.is_(None)),
-        and_(log.c.recipient == owner, log.c.sender.is_(None)),
-        and_(log.c.recipient == owner, log.c.sender == owner),
-    )
-    for ids in chunks(connection.execute(select(log.c.id).where(alone, ~_queued())).scalars().all()):
-        search.forget(connection, ids)
-        connection.execute(delete(log).where(log.c.id.in_(expanding(ids))))
-    connection.execute(update(log).where(log.c.sender == owner).values(sender=None, remote=name))
-    connection.execute(update(log).where(log.c.recipient == owner).values(recipient=None, remote=name))
-    connection.execute(delete(entry).where(entry.c.owner == owner))
-    connection.execute(delete(mailbox).where(mailbox.c.account == owner))
-
-
-def hide(connection: Connection, owner: int, id_: int) -> bool:
-    """Take one message out of the owner's archive; it stays for the other side that holds it too. False: not there."""
-    row = connection.execute(select(log.c.sender, log.c.recipient).where(log.c.id == id_)).one_or_none()
-    if row is None or owner not in row:
-        return False
-    if {*row} <= {owner, None}:
-        search.forget(connection, [id_])
-        connection.execute(delete(log).where(log.c.id == id_, ~_queued()))
-        # What another server has yet to be given stays without an owner.
-        connection.execute(update(log).where(log.c.id == id_).values(sender=None, recipient=None))
-    else:
-        name = select(account.c.jid).where(account.c.id == owner).scalar_subquery()
-        side = {"sender": None} if row.sender == owner else {"recipient": None}
-        connection.execute(update(log).where(log.c.id == id_).values(remote=name, **side))
-    connection.execute(delete(entry).where(entry.c.owner == owner, entry.c.id == id_))
-    return True
-
-
 def retract(
     connection: Connection, author: Side, other: Side, stanza_id: str, replace: Callable[[bytes], bytes]
 ) -> None:
@@ -293,15 +236,37 @@ def retract(
     )
 
 
-def _queued() -> ColumnElement[bool]:
-    """Whether a message of the log is still needed by the outbox, whose column says that it refers to the log."""
-    outbox = metadata.tables.get("outbox")
-    columns = [column for column in outbox.columns if column.info.get("log_id")] if outbox is not None else []
-    return or_(false(), *(exists().where(column == log.c.id).correlate(log) for column in columns))
-
-
 _local = account.alias("local")
 PEER: Final = func.coalesce(_local.c.jid, log.c.remote, "").label("peer")
+
+
+# Every login asks these; made once they cost a third of what they cost made anew.
+_SETTLED: Final = select(mailbox.c.settled).where(mailbox.c.account == bindparam("holder"))
+_LAST: Final = select(func.max(entry.c.id)).where(
+    entry.c.owner == bindparam("holder"), entry.c.id <= bindparam("through")
+)
+_INDEXED: Final = select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer")).select_from(
+    entry.join(log, log.c.id == entry.c.id)
+    .outerjoin(_local, _local.c.id == entry.c.peer)
+    .outerjoin(address, address.c.id == -entry.c.peer)
+)
+_ENDS: Final = [
+    _INDEXED.where(entry.c.owner == bindparam("holder"), entry.c.id <= bindparam("through"), _ARCHIVED)
+    .order_by(order)
+    .limit(1)
+    for order in (entry.c.id, entry.c.id.desc())
+]
+_PENDING: Final = (
+    _INDEXED.where(
+        entry.c.owner == bindparam("holder"),
+        entry.c.id >= bindparam("low"),
+        entry.c.id <= bindparam("through"),
+        _KEPT,
+        log.c.recipient == bindparam("holder"),
+    )
+    .order_by(entry.c.id)
+    .limit(bindparam("most"))
+)
 
 
 def rows_of(owner: int, ids: Sequence[int]) -> Select[Any]:
@@ -326,13 +291,7 @@ def _indexed(
     backwards: bool,
 ) -> list[Entry]:
     query = (
-        select(*_COLUMNS, func.coalesce(_local.c.jid, address.c.jid, "").label("peer"))
-        .select_from(
-            entry.join(log, log.c.id == entry.c.id)
-            .outerjoin(_local, _local.c.id == entry.c.peer)
-            .outerjoin(address, address.c.id == -entry.c.peer)
-        )
-        .where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
+        _INDEXED.where(entry.c.owner == owner, entry.c.id >= bounds[0], entry.c.id <= bounds[1], *checks)
         .order_by(entry.c.id.desc() if backwards else entry.c.id)
         .limit(limit)
     )

@@ -3,9 +3,10 @@
 Counters move through `GroupCommit.counter` and `GroupCommit.position`; what stands here is the slow part.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from homeserver.storage.schema import stream
 
@@ -25,25 +26,18 @@ class ResumableStream:
     expires: float
     marked_sent: int = 0
     marked_position: int = 0
+    client: str | None = None
+
+
+# Every login and logout writes these, so they are made once.
+_ADD: Final = insert(stream)
+_KEEP: Final = update(stream).where(stream.c.id == bindparam("known"))
+_REMOVE: Final = delete(stream).where(stream.c.id == bindparam("known"))
 
 
 def add(connection: Connection, found: ResumableStream) -> None:
     """Insert a stream when resumption is enabled. Raises sqlalchemy's IntegrityError if the id exists."""
-    connection.execute(
-        insert(stream).values(
-            id=found.id,
-            account=found.account,
-            resource=found.resource,
-            received=found.received,
-            sent=found.sent,
-            position=found.position,
-            state=found.state,
-            updated=found.updated,
-            expires=found.expires,
-            marked_sent=found.marked_sent,
-            marked_position=found.marked_position,
-        )
-    )
+    connection.execute(_ADD, asdict(found))
 
 
 def find(connection: Connection, id_: str, now: float) -> ResumableStream | None:
@@ -60,13 +54,19 @@ def of_account(connection: Connection, account: int, now: float) -> list[Resumab
 
 def keep(connection: Connection, id_: str, state: bytes, updated: float, expires: float) -> bool:
     """Note a new state and term; false if the stream is gone."""
-    values = {"state": state, "updated": updated, "expires": expires}
-    return connection.execute(update(stream).where(stream.c.id == id_).values(values)).rowcount > 0
+    values = {"known": id_, "state": state, "updated": updated, "expires": expires}
+    return connection.execute(_KEEP, values).rowcount > 0
 
 
 def remove(connection: Connection, id_: str) -> bool:
     """Forget a stream that ended or was resumed elsewhere; false if there was none."""
-    return connection.execute(delete(stream).where(stream.c.id == id_)).rowcount > 0
+    return connection.execute(_REMOVE, {"known": id_}).rowcount > 0
+
+
+def remove_of(connection: Connection, account: int, client: str | None = None) -> None:
+    """Forget the streams of an account, or those of one of its clients."""
+    query = delete(stream).where(stream.c.account == account)
+    connection.execute(query if client is None else query.where(stream.c.client == client))
 
 
 def expire(connection: Connection, now: float, limit: int = 1000) -> list[ResumableStream]:

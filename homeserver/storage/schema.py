@@ -36,6 +36,7 @@ account = Table(
     Column("state", SmallInteger, nullable=False, default=0),
     Column("role", Text, nullable=False, default="member"),
     Column("created", Float, nullable=False),
+    Column("ends", Float, index=True, comment="when it is deleted, or what it left is; null: never, or all is gone"),
     info={"owner": "homeserver.storage.accounts"},
 )
 
@@ -88,6 +89,8 @@ device = Table(
     Column("created", Float, nullable=False),
     Column("last_seen", Float, nullable=False),
     Column("position", BigInteger, comment="id of the last message its client has processed, or null"),
+    Column("client", Text, comment="XMPP: id of the user agent (XEP-0388 s2.3); null: a device of the JSON API"),
+    UniqueConstraint("account", "client"),
     info={"owner": "homeserver.storage.devices"},
 )
 
@@ -273,6 +276,7 @@ stream = Table(
     Column("expires", Float, nullable=False),
     Column("marked_sent", BigInteger, nullable=False, default=0, comment="stanzas sent at some moment"),
     Column("marked_position", BigInteger, nullable=False, default=0, comment="log id of the last message among them"),
+    Column("client", Text, comment="id of the user agent, or null"),
     Index("stream_account", "account"),
     Index("stream_expires", "expires"),
     info={"owner": "homeserver.storage.resumption"},
@@ -349,6 +353,20 @@ file = Table(
     Index("file_account", "account", "created"),
     Index("file_expires", "expires"),
     info={"owner": "homeserver.storage.files"},
+)
+
+# --- tokens of XMPP clients -----------------------------------------------------------------------------------------
+
+login_token = Table(
+    "login_token",
+    metadata,
+    Column("device", Text, ForeignKey("device.id"), primary_key=True),
+    Column("is_new", Boolean, primary_key=True, comment="given out and not used yet (XEP-0484 s5.1)"),
+    Column("mechanism", Text, nullable=False),
+    Column("token", LargeBinary, nullable=False, comment="in the clear: it is the key of the client's proof"),
+    Column("expires", Float, nullable=False, index=True),
+    Column("counter", BigInteger, comment="the client's counter at the last login, or null"),
+    info={"owner": "homeserver.storage.devices"},
 )
 
 # --- publish-subscribe ----------------------------------------------------------------------------------------------

@@ -86,6 +86,9 @@ ELSEWHERE: Final = (
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
     Support("XEP-0490", "1.0.1", "partial", "homeserver/services/displayed.py", "notes are read positions; no server assist"),
     Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
+    Support("XEP-0478", "0.2.0", "complete", "homeserver/protocol/features.py", offered=ns.STREAM_LIMITS),
+    Support("XEP-0480", "0.2.0", "complete", "homeserver/protocol/upgrade.py"),
+    Support("XEP-0484", "0.2.0", "complete", "homeserver/protocol/fast.py", offered=ns.FAST),
 )  # fmt: skip
 """What is spoken outside of feature classes."""
 

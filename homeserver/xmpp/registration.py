@@ -134,7 +134,7 @@ class Registration:
         if child(request.payload, ns.REGISTER, "remove") is not None:
             if len(request.payload) > 1:
                 raise BadRequest("a removal holds nothing else")
-            await self.accounts.delete(account.jid.bare)
+            await self.accounts.remove(account)
             return None
         fields = _fields(request.payload)
         username, password = fields.get("username", ""), fields.get("password", "")

@@ -27,6 +27,8 @@ ON_BEHALF = {
     "homeserver.storage.batch": {"log", "mailbox", "outbox", "stream", "commit_mark"},
     # The smallest write there is, to learn whether the store takes any.
     "homeserver.storage.health": {"commit_mark"},
+    # What goes from the mailboxes, beside what is in them.
+    "homeserver.storage.mailbox_removal": {"log", "entry", "mailbox"},
 }
 """Tables that a module may write without owning them."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.benchmarks import logins
 from tests.benchmarks.paging import fill, measure_pages
 from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
@@ -86,7 +87,13 @@ def _paging(job: Job) -> Job:
     return {"stages": stages}
 
 
-_KINDS: dict[str, Callable[[Job], Job]] = {"closed": _closed, "open": _open, "idle": _idle, "paging": _paging}
+_KINDS: dict[str, Callable[[Job], Job]] = {
+    "closed": _closed,
+    "open": _open,
+    "idle": _idle,
+    "paging": _paging,
+    "logins": logins.run,
+}
 
 
 def main() -> None:

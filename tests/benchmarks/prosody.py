@@ -35,7 +35,8 @@ network_backend = "epoll"
 gc = {{ mode = "generational" }}
 use_ipv6 = false
 modules_enabled = {{ {modules} }}
-authentication = "internal_plain"
+authentication = "{authentication}"
+password_hash = "SHA-256"
 certificates = "{folder}"
 storage = "internal"
 default_archive_policy = true
@@ -97,6 +98,7 @@ class ProsodyRig(Rig):
             client_port=_CLIENT_PORT,
             server_port=_SERVER_PORT,
             ssl=ssl,
+            authentication="internal_hashed" if self.hashed else "internal_plain",
         )
 
     def archive_key(self, rows: int) -> str | None:

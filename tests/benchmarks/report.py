@@ -41,6 +41,14 @@ _LABELS = {
     "nginx_mib_s_tls": ("nginx PUT MiB / s, TLS", "{:.0f}"),
     "upload_of_nginx_plain": ("ours / nginx, plain HTTP", "{:.2f}"),
     "upload_of_nginx_tls": ("ours / nginx, TLS", "{:.2f}"),
+    "classic_login_cpu_ms": ("server CPU ms / login, SCRAM", "{:.2f}"),
+    "inline_login_cpu_ms": ("server CPU ms / login, SASL2 and Bind 2", "{:.2f}"),
+    "by_token_login_cpu_ms": ("server CPU ms / login, token and Bind 2", "{:.2f}"),
+    "classic_ping_p99_ms": ("ping p99 ms beside logins, SCRAM", "{:.1f}"),
+    "inline_ping_p99_ms": ("ping p99 ms beside logins, SASL2", "{:.1f}"),
+    "by_token_ping_p99_ms": ("ping p99 ms beside logins, token", "{:.1f}"),
+    "herd_seconds": ("seconds until all at once are in", "{:.2f}"),
+    "herd_ping_p99_ms": ("ping p99 ms while they come", "{:.1f}"),
     "generator_us": ("generator CPU us / message", "{:.1f}"),
     "generator_share": ("generator share of a core", "{:.2f}"),
 }
@@ -82,6 +90,9 @@ LIMITS = (
     Limit("upload", "upload_growth_mib_tls", at_most=8.0),
     Limit("upload", "upload_of_nginx_plain", at_least=0.3),
     Limit("upload", "upload_of_nginx_tls", at_least=0.3),
+    Limit("logins", "classic_login_cpu_ms", at_most=4.0),
+    Limit("logins", "classic_ping_p99_ms", at_most=50.0),
+    Limit("logins", "herd_ping_p99_ms", at_most=200.0),
 )
 
 

@@ -100,6 +100,8 @@ class Rig(ABC):
         self.domains = domains
         self.users = users
         self.tls = tls
+        self.hashed = False
+        """Passwords are kept as SCRAM verifiers where the product gives a choice."""
         self.servers: list[Server] = []
 
     @abstractmethod

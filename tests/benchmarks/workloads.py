@@ -38,6 +38,9 @@ class Scale:
     pages: int = 200
     page_seconds: float = 8.0
     upload_bytes: int = 1024**3
+    login_rate: float = 150.0
+    login_seconds: float = 6.0
+    herd: int = 1000
 
 
 QUICK = Scale(
@@ -48,6 +51,9 @@ QUICK = Scale(
     archive_sizes=(1_000, 10_000),
     pages=40,
     upload_bytes=64 * 1024**2,
+    login_rate=30.0,
+    login_seconds=1.0,
+    herd=40,
 )
 
 
@@ -222,6 +228,19 @@ def upload(kind: RigKind, scale: Scale) -> Figures:
         return uploads.measure(Path(folder), scale.upload_bytes)
 
 
+def logins(kind: RigKind, scale: Scale) -> Figures:
+    """Logins with everything at a fixed rate and all at once, plain TCP: their CPU, and what a neighbour waits for a ping."""
+    users = 101
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, users)
+        rig.hashed = True
+        with rig:
+            accounts = [rig.account(number) for number in range(users)]
+            return _generate(
+                "logins", rig, accounts, rate=scale.login_rate, seconds=scale.login_seconds, herd=scale.herd
+            )
+
+
 WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "closed": closed,
     "open": open_loop,
@@ -231,4 +250,5 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "paging": paging,
     "start": start,
     "upload": upload,
+    "logins": logins,
 }

@@ -35,9 +35,9 @@ async def test_streams_offer_what_the_page_says(node: ParleyServer) -> None:
     ann = RawClient(node.endpoint)
     try:
         await ann.open()
-        seen = {part.tag for part in ann.features}
+        seen = {part.tag for part in ann.features.iter()}
         await ann.authenticate(node.accounts[0])
-        seen |= {part.tag for part in ann.features}
+        seen |= {part.tag for part in ann.features.iter()}
     finally:
         ann.abort()
     assert {name for name in offered if any(tag.startswith(f"{{{name}}}") for tag in seen)} == offered

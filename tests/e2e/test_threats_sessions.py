@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -184,3 +184,19 @@ async def test_s83_what_comes_while_a_client_catches_up_is_bounded(make_node: Ma
             await ann.send(message.format(node.domain, f"big{number}", "z" * 200_000))
         async with asyncio.timeout(40):
             assert await bob.expect_end() == "policy-violation"
+
+
+async def test_s144_one_account_has_a_bounded_number_of_sessions(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob"], extra={"limits": {"sessions_per_account": 4}})
+    await node.start()
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(client(node, "ann"))
+        more = await stack.enter_async_context(proven(node, "ann"))
+        for _ in range(3):
+            answer = await more.request("set", f"<bind xmlns='{ns.BIND}'/>")
+            assert answer.get("type") == "error"
+            assert answer[0][0].tag == f"{{{ns.STANZA_ERRORS}}}resource-constraint"
+        await stack.enter_async_context(client(node, "bob"))  # others are not concerned
+    async with client(node, "ann") as again:
+        assert (await again.request("get", f"<ping xmlns='{ns.PING}'/>")).get("type") == "result"

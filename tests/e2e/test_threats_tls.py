@@ -71,6 +71,25 @@ def test_s30_what_came_with_starttls_is_never_taken_for_protected(node: ParleySe
         assert b"<failure" in peer.say(f"<auth xmlns='{ns.SASL}' mechanism='NONE'/>".encode(), b"</failure>")
 
 
+def test_s30_nor_what_came_right_behind_it(node: ParleyServer) -> None:
+    for _ in range(20):  # whether both are read at once is a matter of microseconds
+        peer = Upgraded(node)
+        with peer.sock:
+            peer.say(header(node.domain), b"</stream:features>")
+            peer.sock.sendall(STARTTLS)
+            heard = peer.say(header(node.domain) + plain(account(node)), b"proceed", b"</stream:stream>")
+            assert b"<success" not in heard
+            if b"proceed" not in heard:
+                continue
+            try:
+                peer.upgrade()
+                heard = peer.say(header(node.domain), b"</stream:features>")
+            except OSError:
+                continue
+            assert b"<success" not in heard
+            assert heard.count(b"<stream:features") == 1
+
+
 async def test_s31_nothing_but_starttls_before_tls(node: ParleyServer) -> None:
     async with wire(required(node)) as peer:
         await peer.send(header(node.domain))

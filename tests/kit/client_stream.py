@@ -257,6 +257,37 @@ class RawClient:
             assert self.features.tag == FEATURES
         return success
 
+    async def authenticate_token(
+        self,
+        username: str,
+        token: str,
+        client: str,
+        mechanism: str = "HT-SHA-256-NONE",
+        uses: str = "",
+        inline: str = "",
+    ) -> Element:
+        """XEP-0484 s3.4; ``uses`` are attributes of ``<fast/>``. Returns ``<success/>`` and reads the features behind it.
+
+        Raises `LoginFailed`.
+        """
+        binding = self.end_point() if mechanism.endswith("-ENDP") else b""
+        proof = username.encode() + b"\0" + hmac.digest(token.encode(), b"Initiator" + binding, "sha256")
+        await self.send(
+            f"<authenticate xmlns='{ns.SASL2}' mechanism='{mechanism}'>"
+            f"<initial-response>{base64.b64encode(proof).decode()}</initial-response><user-agent id='{client}'/>"
+            f"<fast xmlns='{ns.FAST}'{uses}/>{inline}</authenticate>"
+        )
+        answer = await self.recv()
+        if answer.tag == f"{{{ns.SASL2}}}failure":
+            raise LoginFailed(answer[0].tag.rpartition("}")[2])
+        said = base64.b64decode(text_of(answer, ns.SASL2, "additional-data") or "")
+        assert said == hmac.digest(token.encode(), b"Responder" + binding, "sha256")
+        identity = text_of(answer, ns.SASL2, "authorization-identifier") or ""
+        self.jid = identity if "/" in identity else ""
+        if child(answer, ns.STREAM_MANAGEMENT, "resumed") is None:
+            self.features = await self.recv()
+        return answer
+
     async def _exchange(self, namespace: str, username: str, password: str, mechanism: str, inline: str) -> Element:
         scram: ScramClient | None = None
         if mechanism == "PLAIN":

@@ -35,6 +35,7 @@ class FakeSession:
         self.wants_blocks = False
         self.wants_copies = False
         self.uses_archive = False
+        self.device: str | None = None
         self.sent: list[bytes] = []
         self.stanzas: list[Stanza] = []
         self.delivered: list[tuple[Stored, Relation, bool]] = []

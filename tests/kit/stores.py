@@ -21,6 +21,9 @@ class PlainDatabase:
     async def read(self, work: Callable[..., Any], *args: Any) -> Any:
         return await self.write(work, *args)
 
+    async def share(self, work: Callable[..., Any], *args: Any) -> Any:
+        return await self.write(work, *args)
+
     async def write(self, work: Callable[..., Any], *args: Any) -> Any:
         def run() -> Any:
             with self.engine.begin() as connection:

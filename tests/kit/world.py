@@ -266,7 +266,7 @@ async def world(
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
     async with open_database(Section(path)) as database:
-        settings = AccountSettings(registration=registration, scram_iterations=4096)
+        settings = AccountSettings(registration=registration, scram_iterations=4096, deletion_grace=0.0)
         accounts = Accounts(database, settings, clock, DOMAINS)
         await accounts.start()
         outbox = FakeOutbox()

@@ -186,3 +186,26 @@ async def test_text_meant_for_the_store_changes_nothing(make):
     for name in ("' OR 1=1 --", "%", "_lice@a.example", 'a"; DROP TABLE account; --', "\\"):
         assert await accounts.find(name) is None
     assert [found.jid.local for found in await accounts.listing("a.example")] == ["alice"]
+
+
+async def test_a_removed_account_can_be_restored_until_its_grace_is_over(make):
+    accounts = await make()
+    ended: list[Revocation] = []
+    accounts.when_revoked(ended.append)
+    made = await accounts.register("alice", "a.example", "password")
+    with pytest.raises(NotFound):
+        await accounts.restore("alice@a.example")
+    await accounts.remove(made)
+    assert [event.ending for event in ended] == [Ending.DISABLED]
+    with pytest.raises(NotAuthorized):
+        await accounts.check_password("alice@a.example", "password")
+    with pytest.raises(Conflict):
+        await accounts.register("alice", "a.example", "password")
+    assert await accounts.ended(10) == []
+    await accounts.restore("alice@a.example")
+    await accounts.check_password("alice@a.example", "password")
+    accounts._clock.advance(8 * 86400)
+    assert await accounts.ended(10) == []
+    await accounts.remove(made)
+    accounts._clock.advance(7 * 86400)
+    assert [found.jid.bare for found in await accounts.ended(10)] == ["alice@a.example"]

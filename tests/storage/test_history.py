@@ -15,8 +15,7 @@ from homeserver.protocol.jid import JID
 from homeserver.services.inbox import Inbox
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.search import Search
-from homeserver.storage import mailboxes as sql
-from homeserver.storage import places
+from homeserver.storage import mailbox_removal, places
 from homeserver.storage.database import Database
 from tests.storage.test_mailbox_service import Clock
 
@@ -277,7 +276,7 @@ async def test_words_go_with_their_messages(post: Post) -> None:
     await post.send(ONE, TWO, body("new secret"), "m2")
     assert await post.found(ONE, "secret") == ["m1", "m2"]
     await post.filled()
-    await post.database.write(sql.purge_before, first.id + 1, 100, False)
+    await post.database.write(mailbox_removal.purge_before, first.id + 1, 100, False)
     assert await post.found(ONE, "secret") == ["m2"]
     assert await post.database.read(words_left) == 1
     await post.mailboxes.purge(ONE)

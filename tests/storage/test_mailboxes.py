@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Connection
 
 from homeserver.domain.messages import Direction, PageRequest, Treatment
-from homeserver.storage import dialect, inbox, log_index, mailboxes, schema
+from homeserver.storage import dialect, inbox, log_index, mailbox_removal, mailboxes, schema
 from homeserver.storage.database import Database
 from homeserver.storage.log_index import EVERYTHING, LogRow, Tail, View
 
@@ -176,13 +176,13 @@ async def test_purging_old_messages_spares_what_waits(database: Database) -> Non
     rows = [LogRow(id_, id_, 1, 2, None, 1, both, None, None, b"<message/>") for id_ in range(1, 11)]
     await database.write(store_all, rows)
     await database.write(settle, 2, 4)
-    assert await database.write(mailboxes.purge_before, 8, 3) == 3
-    assert await database.write(mailboxes.purge_before, 8, 100) == 1
-    assert await database.write(mailboxes.purge_before, 8, 100) == 0
+    assert await database.write(mailbox_removal.purge_before, 8, 3) == 3
+    assert await database.write(mailbox_removal.purge_before, 8, 100) == 1
+    assert await database.write(mailbox_removal.purge_before, 8, 100) == 0
     assert [entry.id for entry in (await database.read(mailboxes.page, 1, PageRequest(99), EVERYTHING)).entries] == [
         *range(5, 11)
     ]
-    assert await database.write(mailboxes.purge_before, 99, 100, False) == 6
+    assert await database.write(mailbox_removal.purge_before, 99, 100, False) == 6
     assert await database.read(inbox.conversations, 1, None, 10, EVERYTHING) == []
 
 
@@ -192,7 +192,7 @@ async def test_a_removed_account_leaves_the_other_side_its_copy(database: Databa
         LogRow(6, 6, 1, None, "far@example.net", 1, 1, None, None, b"<message/>"),
     ]
     await database.write(store_all, rows)
-    await database.write(mailboxes.purge_owner, 1)
+    await database.write(mailbox_removal.purge_owner, 1)
     assert (await database.read(mailboxes.page, 1, PageRequest(9), EVERYTHING)).entries == []
     page = await database.read(mailboxes.page, 2, PageRequest(9), EVERYTHING)
     assert [(entry.id, entry.peer) for entry in page.entries] == [(5, "u1@example.org")]

@@ -1,4 +1,4 @@
-"""@xmpp/client of npm: SASL2 with Bind 2 over STARTTLS, TLS from the start, and WebSocket; resumption."""
+"""@xmpp/client of npm: SASL2 with Bind 2 and login tokens over STARTTLS, TLS from the start, and WebSocket; resumption."""
 
 import asyncio
 import contextlib
@@ -97,6 +97,7 @@ async def test_login_messages_and_resumption(
 ) -> None:
     account = next(found for found in two.accounts if found.local == name)
     async with Slix(two.endpoint, account) as peer, device(program, one, name, kind) as made:
+        await made.tells("authenticate")
         await made.tells("success", xmlns=ns.SASL2, inline=True)
         online = await made.tells("online")
         assert online["jid"].startswith(f"{name}@one.example/")
@@ -108,6 +109,7 @@ async def test_login_messages_and_resumption(
         made.order("drop")
         await peer.settled()
         peer.say(f"{name}@one.example", "while it was gone")
+        await made.tells("authenticate", mechanism="HT-SHA-256-NONE")  # XEP-0484
         await made.tells("resumed")  # told after what came with it
         assert made.jid == online["jid"]
         if "while it was gone" not in made.texts:

@@ -20,6 +20,9 @@ xmpp.streamManagement.on("ack", (stanza) => tell("ack", { name: stanza.name, id:
 xmpp.on("element", (element) => {
   if (element.is("success")) tell("success", { xmlns: element.attrs.xmlns, inline: !!element.getChild("bound") });
 });
+xmpp.on("send", (element) => {
+  if (element.is("authenticate")) tell("authenticate", { mechanism: element.attrs.mechanism });
+});
 xmpp.on("stanza", (stanza) => {
   if (stanza.is("message") && stanza.getChildText("body")) {
     tell("message", { from: stanza.attrs.from, text: stanza.getChildText("body") });

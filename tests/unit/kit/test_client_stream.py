@@ -12,7 +12,7 @@ import trustme
 from homeserver.protocol.c2s import ServerStream
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import TcpFraming
-from homeserver.protocol.scram import derive
+from homeserver.protocol.scram import decoy_verifier, derive
 from homeserver.protocol.sm import SentQueue
 from homeserver.protocol.stream_events import (
     AckRequested,
@@ -41,7 +41,7 @@ class Echo:
         self.queue = SentQueue()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        options = StreamOptions(frozenset(("a.example",)), "a.example", b"secret", 4096)
+        options = StreamOptions(frozenset(("a.example",)), "a.example")
         stream = ServerStream(TcpFraming(XmlLimits()), StreamLimits(), options, 0.0)
         try:
             while data := await reader.read(65536):
@@ -64,7 +64,7 @@ class Echo:
             case VerifierNeeded(username="romeo"):
                 stream.verifier(derive("pencil", b"s" * 16, 4096, event.hash_name))
             case VerifierNeeded():
-                stream.verifier(None)
+                stream.verifier(decoy_verifier(b"key", event.username, 4096, event.hash_name))
             case PasswordPresented():
                 stream.password_result((event.username, event.password) == ("romeo", "pencil"))
             case Authenticated():

@@ -13,7 +13,7 @@ from homeserver.protocol.document import parse_document
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import TcpFraming, WebSocketFraming
 from homeserver.protocol.jid import JID
-from homeserver.protocol.scram import derive
+from homeserver.protocol.scram import decoy_verifier, derive
 from homeserver.protocol.sm import SentItem, SentQueue
 from homeserver.protocol.stream import ProtocolMisuse, State
 from homeserver.protocol.stream_events import (
@@ -32,7 +32,7 @@ from tests.kit.client_stream import ScramClient
 
 HEADER = b"<?xml version='1.0'?><stream:stream to='a.example' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 BINDINGS = {"tls-server-end-point": b"certificate"}
-OPTIONS = StreamOptions(frozenset(("a.example",)), "a.example", b"secret", 4096)
+OPTIONS = StreamOptions(frozenset(("a.example",)), "a.example")
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND = b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>%s</bind></iq>"
 PLAIN = f"<auth xmlns='{SASL}' mechanism='PLAIN'>AHJvbWVvAHBlbmNpbA==</auth>".encode()
@@ -94,7 +94,7 @@ def test_unknown_user_gets_the_same_challenge_every_time() -> None:  # S-41
         stream.data_to_send()
         message = base64.b64encode(b"n,,n=nobody,r=x").decode()
         stream.receive(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-1'>{message}</auth>".encode(), 0.0)
-        stream.verifier(None)
+        stream.verifier(decoy_verifier(b"key", "nobody", 4096, "SHA-1"))
         challenges.add(element_text(stream.data_to_send()))
     assert len(challenges) == 1
 
@@ -141,7 +141,10 @@ def test_direct_answers_while_iterating() -> None:
         lambda s: s.start_tls(),
         lambda s: s.tls_established({}),
         lambda s: s.tls_refused(),
-        lambda s: s.verifier(None),
+        lambda s: s.verifier(decoy_verifier(b"key", "nobody", 4096, "SHA-1")),
+        lambda s: s.tokens(()),
+        lambda s: s.upgrades(()),
+        lambda s: s.upgraded(),
         lambda s: s.password_result(True),
         lambda s: s.accept(),
         lambda s: s.reject("not-authorized"),
@@ -180,7 +183,7 @@ def test_nothing_but_responses_while_logging_in() -> None:
 
 
 def test_a_handshake_asked_for_in_a_failing_packet_is_void() -> None:  # S-30
-    options = StreamOptions(frozenset(("a.example",)), "a.example", b"secret")
+    options = StreamOptions(frozenset(("a.example",)), "a.example")
     starttls = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
     for behind in (b"<presence/>", b"<", b"text", b"<!-- c -->", starttls, b"</stream:stream>"):
         stream = opened(secure=False, options=options)

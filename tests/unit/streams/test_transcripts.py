@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from homeserver.protocol.c2s import ServerStream
+from homeserver.protocol.fast import IssuedToken
 from homeserver.protocol.features import StreamLimits, StreamOptions
 from homeserver.protocol.framing import TcpFraming, WebSocketFraming
 from homeserver.protocol.jid import JID
 from homeserver.protocol.scram import derive
 from homeserver.protocol.sm import SentItem, SentQueue
+from homeserver.protocol.upgrade import Salt
 from homeserver.protocol.xml_input import XmlLimits
 from tests.kit.stream_script import Script, read_transcript
 
@@ -25,8 +27,6 @@ def options(**changes: object) -> StreamOptions:
     values: dict[str, object] = {
         "domains": frozenset(("a.example",)),
         "default_domain": "a.example",
-        "decoy_secret": b"secret",
-        "decoy_iterations": 4096,
         "mechanisms": ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"),
         "downgrade_protection": False,
     }
@@ -44,7 +44,9 @@ def first_line_options(path: Path) -> tuple[dict[str, object], bool]:
             if name == "secure":
                 secure = True
             else:
-                found[name] = {"yes": True, "no": False}.get(value, value)
+                found[name] = (
+                    tuple(value.split(",")) if name == "upgrades" else {"yes": True, "no": False}.get(value, value)
+                )
     return found, secure
 
 
@@ -52,9 +54,10 @@ def first_line_options(path: Path) -> tuple[dict[str, object], bool]:
 def test_transcript(path: Path, is_websocket: bool) -> None:
     changes, secure = first_line_options(path)
     framing = WebSocketFraming(XmlLimits()) if is_websocket else TcpFraming(XmlLimits())
+    idle = float(str(changes.pop("idle", 0.0)))
     stream = ServerStream(
         framing,
-        StreamLimits(),
+        StreamLimits(idle_seconds=idle),
         options(**({"starttls": False} if is_websocket else {}), **changes),
         0.0,
         secure=secure,
@@ -63,7 +66,7 @@ def test_transcript(path: Path, is_websocket: bool) -> None:
     )
 
     def verifier(password: str, hash_name: str = "SHA-256") -> None:
-        stream.verifier(None if password == "none" else derive(password, SALT, 4096, hash_name))
+        stream.verifier(derive(password, SALT, 4096, hash_name))
 
     queue = SentQueue()
 
@@ -89,5 +92,8 @@ def test_transcript(path: Path, is_websocket: bool) -> None:
             queue, resume_id or None, int(seconds) if seconds else None
         ),
         "resumed": resumed,
+        "tokens": lambda *found: stream.tokens([token.encode() for token in found]),
+        "issue": lambda token: stream.accept(IssuedToken(token, "2030-01-01T00:00:00Z")),
+        "salts": lambda *names: stream.upgrades([Salt(name, b"salt-of-512-bits", 4096) for name in names]),
     }
     Script(stream, is_websocket, commands).run(read_transcript(path))

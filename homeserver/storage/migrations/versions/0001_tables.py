@@ -19,10 +19,19 @@ def upgrade() -> None:
         sa.Column("state", sa.SmallInteger(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
+        sa.Column(
+            "ends",
+            sa.Float(),
+            nullable=True,
+            comment="when it is deleted, or what it left is; null: never, or all is gone",
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("jid"),
         info={"owner": "homeserver.storage.accounts"},
     )
+    with op.batch_alter_table("account", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_account_ends"), ["ends"], unique=False)
+
     op.create_table(
         "address",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -293,6 +302,7 @@ def upgrade() -> None:
         sa.Column("expires", sa.Float(), nullable=False),
         sa.Column("marked_sent", sa.BigInteger(), nullable=False, comment="stanzas sent at some moment"),
         sa.Column("marked_position", sa.BigInteger(), nullable=False, comment="log id of the last message among them"),
+        sa.Column("client", sa.Text(), nullable=True, comment="id of the user agent, or null"),
         sa.PrimaryKeyConstraint("id"),
         info={"owner": "homeserver.storage.resumption"},
     )
@@ -394,11 +404,18 @@ def upgrade() -> None:
             nullable=True,
             comment="id of the last message its client has processed, or null",
         ),
+        sa.Column(
+            "client",
+            sa.Text(),
+            nullable=True,
+            comment="XMPP: id of the user agent (XEP-0388 s2.3); null: a device of the JSON API",
+        ),
         sa.ForeignKeyConstraint(
             ["account"],
             ["account.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("account", "client"),
         info={"owner": "homeserver.storage.devices"},
     )
     with op.batch_alter_table("device", schema=None) as batch_op:
@@ -569,6 +586,26 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.contacts"},
     )
     op.create_table(
+        "login_token",
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("is_new", sa.Boolean(), nullable=False, comment="given out and not used yet (XEP-0484 s5.1)"),
+        sa.Column("mechanism", sa.Text(), nullable=False),
+        sa.Column(
+            "token", sa.LargeBinary(), nullable=False, comment="in the clear: it is the key of the client's proof"
+        ),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), nullable=True, comment="the client's counter at the last login, or null"),
+        sa.ForeignKeyConstraint(
+            ["device"],
+            ["device.id"],
+        ),
+        sa.PrimaryKeyConstraint("device", "is_new"),
+        info={"owner": "homeserver.storage.devices"},
+    )
+    with op.batch_alter_table("login_token", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_login_token_expires"), ["expires"], unique=False)
+
+    op.create_table(
         "refresh_token",
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of the token"),
         sa.Column("device", sa.Text(), nullable=False),
@@ -595,6 +632,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refresh_token_device"))
 
     op.drop_table("refresh_token")
+    with op.batch_alter_table("login_token", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_login_token_expires"))
+
+    op.drop_table("login_token")
     op.drop_table("roster_version")
     op.drop_table("report_message")
     with op.batch_alter_table("push", schema=None) as batch_op:
@@ -672,5 +713,8 @@ def downgrade() -> None:
 
     op.drop_table("client_message")
     op.drop_table("address")
+    with op.batch_alter_table("account", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_account_ends"))
+
     op.drop_table("account")
     # ### end Alembic commands ###
