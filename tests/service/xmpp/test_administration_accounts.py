@@ -58,7 +58,7 @@ async def test_what_is_offered_is_what_one_may_run(server: World) -> None:
 
 
 @pytest.mark.parametrize("node", sorted(FOR_STAFF | FOR_ADMINS))
-async def test_s77_members_and_guests_run_no_command_of_staff(server: World, node: str) -> None:
+async def test_s73_members_and_guests_run_no_command_of_staff(server: World, node: str) -> None:
     guest = await staff(server, "gus", Role.GUEST)
     for session in (await server.session("ann"), guest):
         assert said(await step(server, session, node)) == "forbidden"
