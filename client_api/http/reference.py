@@ -27,6 +27,7 @@ from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
 CLIENT_FRAMES: Final = (
@@ -53,6 +54,7 @@ GROUPS: Final = (
     AdministrationEndpoints,
     AnnouncementEndpoints,
     SessionEndpoints,
+    ServerInfoEndpoints,
     Messages,
     Conversations,
     Amendments,

@@ -26,6 +26,7 @@ from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
 from client_api.xmpp.connection import Connection, Wire
@@ -38,6 +39,7 @@ from homeserver.protocol.bosh import BoshFraming
 from homeserver.protocol.framing import WebSocketFraming
 from homeserver.protocol.xml_input import XmlLimits
 from homeserver.services.client_messages import ClientMessages
+from homeserver.xmpp.contact_addresses import Addresses
 from homeserver.xmpp.core_message import Reader
 
 
@@ -77,6 +79,7 @@ def build_json(
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         AnnouncementEndpoints(office.announcements, office.notices, rules.roles, settings.domains),
         SessionEndpoints(office.administration),
+        ServerInfoEndpoints(rules.accounts, Addresses(settings.contact_addresses)),
         messages,
         conversations,
         Amendments(messages, rules.mailboxes),

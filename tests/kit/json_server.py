@@ -28,9 +28,10 @@ from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings, PrivacySettings, UploadSettings
+from config.feature_settings import ContactAddressSettings, InviteSettings, PrivacySettings, UploadSettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
@@ -67,6 +68,7 @@ from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
 from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.contact_addresses import Addresses
 from homeserver.xmpp.core_message import Reader, start_tag
 from tests.kit.fakes import FakeOutbox, stanza
 from tests.kit.server import free_port
@@ -268,6 +270,7 @@ async def json_server(
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
             AdministrationEndpoints(known, roles, invitations),
             AnnouncementEndpoints(announcements, notices, roles, DOMAINS),
+            ServerInfoEndpoints(known, Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",)))),
             SessionEndpoints(Administration(known, roles, sessions, contacts, Logins(database, clock))),
             messages,
             PresenceEndpoints(contacts, sessions, live),
