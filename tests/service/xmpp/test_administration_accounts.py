@@ -65,6 +65,11 @@ async def test_s73_members_and_guests_run_no_command_of_staff(server: World, nod
         assert said(await step(server, session, node, filled({"accountjids": "op@a.example"}))) == "forbidden"
 
 
+@pytest.mark.parametrize("name", ["restart", "get-user-password", "edit-blacklist", "edit-whitelist"])
+async def test_what_is_not_offered(server: World, name: str) -> None:
+    assert said(await step(server, await staff(server), ADMIN + name)) == "feature-not-implemented"
+
+
 @pytest.mark.parametrize("node", sorted(FOR_ADMINS))
 async def test_operators_run_no_command_of_admins(server: World, node: str) -> None:
     assert said(await step(server, await staff(server, "op", Role.OPERATOR), node)) == "forbidden"
