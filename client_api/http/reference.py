@@ -14,6 +14,7 @@ from client_api.http.amendments import Amendments
 from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.calls import Calls
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
@@ -56,6 +57,7 @@ GROUPS: Final = (
     SessionEndpoints,
     ServerInfoEndpoints,
     Messages,
+    BroadcastEndpoints,
     Conversations,
     Amendments,
     Searching,

@@ -11,6 +11,7 @@ from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.calls import Calls
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
@@ -81,6 +82,7 @@ def build_json(
         SessionEndpoints(office.administration),
         ServerInfoEndpoints(rules.accounts, Addresses(settings.contact_addresses)),
         messages,
+        BroadcastEndpoints(messages, rules.broadcasts),
         conversations,
         Amendments(messages, rules.mailboxes),
         Searching(rules.search, messages, rules.mailboxes, rules.pages),

@@ -15,6 +15,7 @@ from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
@@ -42,6 +43,7 @@ from homeserver.services.administration import Administration
 from homeserver.services.admission import Admission
 from homeserver.services.announcements import Announcements
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import Clock, SystemClock
 from homeserver.services.contacts import Contacts
@@ -273,6 +275,7 @@ async def json_server(
             ServerInfoEndpoints(known, Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",)))),
             SessionEndpoints(Administration(known, roles, sessions, contacts, Logins(database, clock))),
             messages,
+            BroadcastEndpoints(messages, Broadcasts(messaging, buckets, 50)),
             PresenceEndpoints(contacts, sessions, live),
             conversations,
             Amendments(messages, mailboxes),

@@ -23,6 +23,7 @@ from homeserver.services.admission import Admission
 from homeserver.services.announcements import Announcements
 from homeserver.services.audience import Audience
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
@@ -51,6 +52,7 @@ from homeserver.services.sessions import Sessions
 from homeserver.services.shutdown import Shutdown
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.addressing import ExtendedAddressing, Multicast
 from homeserver.xmpp.administration_accounts import AccountCommands, AccountQueries
 from homeserver.xmpp.administration_lists import UserLists, UserNumbers
 from homeserver.xmpp.administration_messages import AnnouncementCommands, NoticeCommands, ShutdownCommands
@@ -89,6 +91,7 @@ FEATURES: tuple[type, ...] = (
     ShutdownCommands,
     UserLists,
     UserNumbers,
+    ExtendedAddressing,
     BlockingCommand,
     Caps,
     Commands,
@@ -148,6 +151,8 @@ class World:
     messaging: Messaging
     blocking: Blocking
     reports: Reports
+    limits: Limits
+    broadcasts: Broadcasts
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -240,6 +245,7 @@ class World:
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
+        await self.broadcasts.settle()
         while self.dispatcher._background or self.delivery._tasks:
             await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
@@ -304,6 +310,10 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
+        broadcasts = Broadcasts(messaging, buckets, 50)
+        multicast = Multicast(broadcasts, presence, router)
+        for domain in DOMAINS:
+            router.attach(domain, multicast)
         probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
@@ -344,6 +354,7 @@ async def world(
             notices,
             shutdown,
             ReportVerbs(database, clock),
+            multicast,
         ]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
@@ -387,6 +398,8 @@ async def world(
                 announcements=announcements,
                 notices=notices,
                 shutdown=shutdown,
+                limits=buckets,
+                broadcasts=broadcasts,
             )
         finally:
             shutdown.close()
