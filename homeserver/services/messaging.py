@@ -206,6 +206,15 @@ class Messaging:
                 return
         self._store(message, None, recipient, accepted)
 
+    def announce(self, recipient: Account, message: Message, then: Then) -> Stored:
+        """Take a message that this server itself sends to one of its accounts; nobody's choice of senders keeps it out.
+
+        Returns it with its place, not yet durable. Raises `ResourceConstraint` where too much waits for the account.
+        """
+        if recipient.id in self.full and message.treatment & KEEP:
+            raise ResourceConstraint("Too much waits for this account")
+        return self._store(message, None, recipient, _Accepted(self, None, message.sender, recipient, then))
+
     def _recipient(self, message: Message) -> Account:
         account = self._accounts.peek(message.to.bare)
         if isinstance(account, Unknown):
