@@ -102,6 +102,7 @@ class Dispatcher:
     ) -> None:
         await self._messaging.prepare(to, session.jid, session.account)
         message = self._reader.read(element, raw, session.jid, to, start, True)
+        await self._messaging.prepare_copies(session.account, session.jid, message)
         try:
             self._messaging.submit(session.account, session.jid, message, then)
         except DomainError as refusal:
