@@ -171,6 +171,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     attach_services(settings, rules, dispatcher, catalogue, approvals)
     for domain in settings.domains:
         rules.router.attach(domain, multicast)
+    rules.messaging.copied = multicast.prepare
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time

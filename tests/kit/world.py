@@ -350,6 +350,7 @@ async def world(
         multicast = Multicast(broadcasts, presence, router)
         for domain in DOMAINS:
             router.attach(domain, multicast)
+        messaging.copied = multicast.prepare
         probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
