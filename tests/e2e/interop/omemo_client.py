@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omemo.storage import Just, Maybe, Nothing, Storage
+from omemo.types import OMEMOException
 from slixmpp import JID, ClientXMPP
 from slixmpp.plugins import register_plugin
 from slixmpp_omemo import XEP_0384, TrustLevel
@@ -92,7 +93,7 @@ class Client:
             return
         try:
             message, device = await omemo.decrypt_message(stanza)
-        except Exception as error:
+        except OMEMOException as error:
             tell("unreadable", text=repr(error))
             return
         tell("message", sender=stanza["from"].bare, text=message["body"], device=device.device_id)
