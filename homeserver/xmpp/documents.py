@@ -65,6 +65,7 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0085": "Chat State Notifications",
     "XEP-0086": "Error Condition Mappings",
     "XEP-0092": "Software Version",
+    "XEP-0114": "Jabber Component Protocol",
     "XEP-0115": "Entity Capabilities",
     "XEP-0122": "Data Forms Validation",
     "XEP-0124": "Bidirectional-streams Over Synchronous HTTP (BOSH)",
