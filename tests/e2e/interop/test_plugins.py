@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -61,6 +62,12 @@ def asks(*plugins: str) -> Callable[[Ask], Ask]:
 
 def bare(client: Slix) -> JID:
     return JID(client.xmpp.boundjid.bare)
+
+
+def keep(first: asyncio.Future[Any], found: Any) -> None:
+    """The first of what comes."""
+    if not first.done():
+        first.set_result(found)
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +139,7 @@ async def publish_subscribe(ann: Slix, bob: Slix) -> None:
     await ann.plugin(60).create_node(service, "plugins", timeout=SECONDS)
     await bob.plugin(60).subscribe(service, "plugins", timeout=SECONDS)
     got: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    bob.xmpp.add_event_handler("pubsub_publish", lambda message: got.done() or got.set_result(message))
+    bob.xmpp.add_event_handler("pubsub_publish", partial(keep, got))
     await ann.plugin(60).publish(service, "plugins", id="1", payload=payload, timeout=SECONDS)
     async with asyncio.timeout(SECONDS):
         assert (await got)["pubsub_event"]["items"]["item"]["id"] == "1"
@@ -165,7 +172,7 @@ async def receipts(ann: Slix, bob: Slix) -> None:
     message = ann.xmpp.make_message(mto=bob.jid, mbody="receipt, please", mtype="chat")
     message["request_receipt"] = True
     told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    ann.xmpp.add_event_handler("receipt_received", lambda found: told.done() or told.set_result(found))
+    ann.xmpp.add_event_handler("receipt_received", partial(keep, told))
     message.send()
     async with asyncio.timeout(SECONDS):
         assert (await told)["receipt"] == message["id"]
@@ -250,11 +257,11 @@ async def bytes_in_band(ann: Slix, bob: Slix) -> None:
     assert answer["bob"]["data"] == b"a small picture"
     got: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     bob.plugin(47).auto_accept = True
-    bob.xmpp.add_event_handler("ibb_stream_data", lambda stream: got.done() or got.set_result(stream.read()))
+    bob.xmpp.add_event_handler("ibb_stream_data", partial(keep, got))
     stream = await ann.plugin(47).open_stream(JID(bob.jid), timeout=SECONDS)
     await stream.send(b"over the stream", timeout=SECONDS)
     async with asyncio.timeout(SECONDS):
-        assert await got == b"over the stream"
+        assert (await got).read() == b"over the stream"
 
 
 @asks("xep_0363")
