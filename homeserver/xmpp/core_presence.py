@@ -11,6 +11,7 @@ from homeserver.services.contacts import Contacts
 from homeserver.services.presence import UNAVAILABLE, Presence
 from homeserver.services.probes import Probes
 from homeserver.services.router import Router
+from homeserver.xmpp.addressing import Multicast
 from homeserver.xmpp.feature import feature, on_presence
 
 
@@ -22,6 +23,7 @@ class CorePresence:
     presence: Presence
     probes: Probes
     router: Router
+    multicast: Multicast
 
     # --- from a local session ---------------------------------------------------------------------------------------
 
@@ -32,7 +34,7 @@ class CorePresence:
             loading = self.presence.prepare(session.account)
             if loading is not None:
                 return self._direct_later(session, stanza, loading)
-            self.presence.directed(session, stanza)
+            self._direct(session, stanza)
             return None
         if stanza.type == UNAVAILABLE:
             self.presence.unavailable(session, stanza)
@@ -41,7 +43,11 @@ class CorePresence:
 
     async def _direct_later(self, session: Session, stanza: Stanza, loading: Awaitable[None]) -> None:
         await loading
-        self.presence.directed(session, stanza)
+        self._direct(session, stanza)
+
+    def _direct(self, session: Session, stanza: Stanza) -> None:
+        if not self.multicast.show(session, stanza):
+            self.presence.directed(session, stanza)
 
     @on_presence(SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, outbound=True)
     def manage(self, session: Session, stanza: Stanza) -> Awaitable[None]:

@@ -28,6 +28,7 @@ from homeserver.services.accounts import Accounts
 from homeserver.services.admission import Admission
 from homeserver.services.audience import Audience
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
@@ -53,6 +54,7 @@ from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.addressing import ExtendedAddressing, Multicast
 from homeserver.xmpp.archive_preferences import Preferences
 from homeserver.xmpp.blocking import BlockingCommand
 from homeserver.xmpp.bookmarks import BookmarksConversion, NativeBookmarks
@@ -84,6 +86,7 @@ from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 DOMAINS = ("a.example", "b.example")
 FEATURES: tuple[type, ...] = (
     AvatarConversion,
+    ExtendedAddressing,
     BlockingCommand,
     BookmarksConversion,
     Caps,
@@ -150,6 +153,8 @@ class World:
     profiles: ProfileParts
     blocking: Blocking
     reports: Reports
+    limits: Limits
+    broadcasts: Broadcasts
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -240,6 +245,7 @@ class World:
         await self.contacts.settle()
         await self.profiles.bookmarks.settle()
         await self.profiles.avatars.settle()
+        await self.broadcasts.settle()
         while self.dispatcher._background or self.delivery._tasks:
             await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
@@ -319,6 +325,10 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
+        broadcasts = Broadcasts(messaging, buckets, 50)
+        multicast = Multicast(broadcasts, presence, router)
+        for domain in DOMAINS:
+            router.attach(domain, multicast)
         probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
@@ -345,6 +355,7 @@ async def world(
             rules,
             blocking,
             reports,
+            multicast,
         ]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
@@ -384,6 +395,8 @@ async def world(
                 profiles=profiles,
                 blocking=blocking,
                 reports=reports,
+                limits=buckets,
+                broadcasts=broadcasts,
             )
         finally:
             await stack.aclose()
