@@ -61,6 +61,7 @@ ELSEWHERE: Final = (
     Support("XEP-0059", "1.0", "partial", "homeserver/xmpp/archive.py", "archives: a count for an empty page only, no index"),
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0147", "1.2", "partial", "homeserver/services/invites.py", "addresses of invitations"),
+    Support("XEP-0114", "1.6", "complete", "homeserver/protocol/component_stream.py"),
     Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
     Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
