@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from client_api.http.endpoint import endpoint
+from client_api.http.events import check_texts
 from client_api.http.messages import Id, Messages, Recipient
-from homeserver.domain.errors import BadRequest, Blocked, JidMalformed, NotAcceptable, NotAllowed, NotFound
+from homeserver.domain.errors import Blocked, JidMalformed, NotAcceptable, NotAllowed, NotFound
 from homeserver.domain.rosters import Contact
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol.events_json import InvalidEvent, check
-from homeserver.protocol.xml import element, text_of
+from homeserver.protocol.xml import text_of
 from homeserver.services.contacts import Contacts
 from homeserver.services.tokens import Caller
 
@@ -96,7 +96,7 @@ class ContactEndpoints:
     )
     async def add(self, caller: Caller, body: NewContact) -> ContactInfo:
         """Add a contact, without asking it for anything."""
-        _check(body.name, *body.groups)
+        check_texts(body.name, *body.groups)
         jid = await self._messages.resolve(body.jid)
         return info_of(await self._contacts.set(caller.account, jid, body.name, body.groups))
 
@@ -128,7 +128,7 @@ class ContactEndpoints:
     )
     async def change(self, caller: Caller, contact: str, body: ContactChoice) -> ContactInfo:
         """Set name and groups of a contact, which is added if it is none."""
-        _check(body.name, *body.groups)
+        check_texts(body.name, *body.groups)
         jid = await self._messages.conversation(contact)
         return info_of(await self._contacts.set(caller.account, jid, body.name, body.groups))
 
@@ -146,7 +146,7 @@ class ContactEndpoints:
     )
     async def request(self, caller: Caller, contact: str, body: ContactRequest) -> None:
         """Ask to see a contact's presence; with an invitation of the contact's both see each other at once."""
-        _check(body.text, body.invite)
+        check_texts(body.text, body.invite)
         jid = await self._messages.conversation(contact)
         await self._contacts.request(caller.account, jid, body.text, body.invite)
 
@@ -161,15 +161,6 @@ class ContactEndpoints:
     async def decline(self, caller: Caller, contact: str) -> None:
         """Refuse somebody who asked."""
         await self._contacts.decline(caller.account, await self._messages.conversation(contact))
-
-
-def _check(*texts: str) -> None:
-    """Refuse what XMPP clients could not be told."""
-    try:
-        for text in texts:
-            check(element(ns.CLIENT, "text", None, text))
-    except InvalidEvent as error:
-        raise BadRequest(str(error)) from error
 
 
 def info_of(contact: Contact) -> ContactInfo:

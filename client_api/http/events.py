@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from homeserver.domain.errors import BadRequest
 from homeserver.domain.messages import Direction, Entry, Stored
 from homeserver.protocol import namespaces as ns
-from homeserver.protocol.events_json import MessageEvent, Place, fragment, from_element, stanza_element
+from homeserver.protocol.events_json import (
+    InvalidEvent,
+    MessageEvent,
+    Place,
+    check,
+    fragment,
+    from_element,
+    stanza_element,
+)
 from homeserver.protocol.jid import JID
+from homeserver.protocol.xml import element
 
 _DIRECTIONS: Final[dict[Direction, Literal["incoming", "outgoing", "to_self"]]] = {
     Direction.INCOMING: "incoming",
@@ -37,6 +47,15 @@ def chat_state(event: MessageEvent) -> ChatState | None:
     states = [_STATES[tag] for tag in tags if tag in _STATES]
     hints = sum(tag.startswith(_BESIDE) for tag in tags)
     return states[0] if len(states) == 1 and len(event.xml) == 1 + hints else None
+
+
+def check_texts(*texts: str) -> None:
+    """Refuse what XMPP clients could not be told. Raises `BadRequest`."""
+    try:
+        for text in texts:
+            check(element(ns.CLIENT, "body", None, text))
+    except InvalidEvent as error:
+        raise BadRequest(str(error)) from error
 
 
 def event_of(entry: Entry) -> MessageEvent:

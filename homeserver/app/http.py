@@ -7,6 +7,7 @@ from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import VERSION, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -20,6 +21,7 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
@@ -28,7 +30,7 @@ from client_api.http.push import PushEndpoints
 from client_api.http.receipts import Receipts
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
-from client_api.http.server import Description, ServerEndpoints
+from client_api.http.server_info import Description, ServerInfoEndpoints
 from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -77,11 +79,14 @@ def build_json(
     rules.contacts.on_change.append(live.contact_changed)
     files = FileEndpoints(rules.files)
     conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
+    office = rules.office
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory, rules.profiles.profiles),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
+        AnnouncementEndpoints(office.announcements, office.notices, rules.roles, settings.domains),
+        SessionEndpoints(office.administration),
         messages,
         BroadcastEndpoints(messages, rules.broadcasts),
         conversations,
@@ -91,7 +96,7 @@ def build_json(
             rules.contacts, rules.sessions, Absences(rules.database, rules.accounts, rules.privacy), live
         ),
         ContactEndpoints(rules.contacts, messages),
-        ServerEndpoints(
+        ServerInfoEndpoints(
             rules.accounts, rules.files if settings.upload.enabled else None, rules.pages, described(settings)
         ),
         PushEndpoints(rules.app_servers),
@@ -146,7 +151,7 @@ def described(settings: Settings) -> Description:
         request_bytes=settings.http.request_bytes,
         services=services,
         features=[name for name, is_there in present.items() if is_there],
-        contact=Addresses(settings.contact_addresses).known,
+        contact_addresses=Addresses(settings.contact_addresses).known,
     )
 
 

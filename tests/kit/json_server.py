@@ -11,6 +11,7 @@ import aiohttp
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -23,6 +24,7 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
@@ -30,11 +32,17 @@ from client_api.http.profile import ProfileEndpoints
 from client_api.http.receipts import Receipts
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
-from client_api.http.server import Description, ServerEndpoints
+from client_api.http.server_info import Description, ServerInfoEndpoints
 from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings, PrivacySettings, ProfileSettings, PubSubSettings, UploadSettings
+from config.feature_settings import (
+    InviteSettings,
+    PrivacySettings,
+    ProfileSettings,
+    PubSubSettings,
+    UploadSettings,
+)
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.app.profiles import build_profiles
 from homeserver.domain.accounts import Account
@@ -43,7 +51,9 @@ from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
 from homeserver.services.absences import Absences
 from homeserver.services.accounts import Accounts
+from homeserver.services.administration import Administration
 from homeserver.services.admission import Admission
+from homeserver.services.announcements import Announcements
 from homeserver.services.blocking import Blocking
 from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.client_messages import ClientMessages
@@ -57,8 +67,10 @@ from homeserver.services.files import Files
 from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.logins import Logins
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.notices import Notices
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.pubsub.hosts import Hosts as NodeHosts
@@ -94,7 +106,7 @@ DESCRIPTION = Description(
     request_bytes=1_048_576,
     services=[("pubsub", "pubsub.a.example")],
     features=["files"],
-    contact={"abuse": ("mailto:abuse@a.example",)},
+    contact_addresses={"admin": ("xmpp:admin@a.example",)},
 )
 
 
@@ -297,16 +309,21 @@ async def json_server(
             Enquiries(router),
             stack,
         )
+        announcements = Announcements(database, messaging, sessions, clock)
+        notices = Notices(database, messaging, sessions, clock)
+        presence.on_initial.append(notices.greet)
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members"), made.profiles),
             AdministrationEndpoints(known, roles, invitations),
+            AnnouncementEndpoints(announcements, notices, roles, DOMAINS),
+            SessionEndpoints(Administration(known, roles, sessions, contacts, Logins(database, clock))),
             messages,
             BroadcastEndpoints(messages, Broadcasts(messaging, buckets, 50)),
             PresenceEndpoints(contacts, sessions, Absences(database, known, privacy), live),
             ContactEndpoints(contacts, messages),
-            ServerEndpoints(known, files, pages, DESCRIPTION),
+            ServerInfoEndpoints(known, files, pages, DESCRIPTION),
             conversations,
             Amendments(messages, mailboxes),
             Searching(Search(database), messages, mailboxes, pages),
@@ -355,6 +372,8 @@ async def json_server(
         listener.close()
         await server.stop()
         await stack.aclose()
+        await announcements.stop(0)
+        await notices.settle()
         await inbox.close()
         await files.close()
         known.close()

@@ -41,8 +41,8 @@ class ServerLimits(Struct):
 
 
 class ServerInfo(Struct):
-    """The server. ``registration``: who may make an account; ``contact``: whom to write to, addresses as URIs by purpose
-    (XEP-0157); ``features``: what this server was set up with."""
+    """The server. ``registration``: who may make an account; ``contact_addresses``: whom to write to, URIs by
+    purpose (XEP-0157), those without any left out; ``features``: what this server was set up with."""
 
     domains: list[str]
     software: Software
@@ -50,7 +50,7 @@ class ServerInfo(Struct):
     limits: ServerLimits
     services: list[ServiceInfo]
     features: list[str]
-    contact: dict[str, list[str]]
+    contact_addresses: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class Description:
     request_bytes: int
     services: Sequence[tuple[str, str]]
     features: Sequence[str]
-    contact: Mapping[str, Sequence[str]]
+    contact_addresses: Mapping[str, Sequence[str]]
 
 
-class ServerEndpoints:
+class ServerInfoEndpoints:
     """The server itself. ``files`` is None where none are taken."""
 
     def __init__(self, accounts: Accounts, files: Files | None, pages: Pages, description: Description) -> None:
@@ -91,5 +91,5 @@ class ServerEndpoints:
             ),
             [ServiceInfo(kind, address) for kind, address in known.services],
             sorted(known.features),
-            {purpose: list(addresses) for purpose, addresses in known.contact.items()},
+            {purpose: list(addresses) for purpose, addresses in known.contact_addresses.items()},
         )

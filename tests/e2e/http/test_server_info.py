@@ -11,7 +11,7 @@ async def test_anybody_may_ask_and_keep_the_answer(server):
     assert found["domains"] == ["a.example", "b.example"]
     assert found["software"] == {"name": "Parley", "version": "0"}
     assert found["registration"] == "open"
-    assert found["contact"] == {"abuse": ["mailto:abuse@a.example"]}
+    assert found["contact_addresses"] == {"admin": ["xmpp:admin@a.example"]}
     assert found["services"] == [{"kind": "pubsub", "address": "pubsub.a.example"}]
     assert found["limits"]["file_bytes"] == server.files.max_bytes
     assert found["limits"]["page"] == 100
