@@ -75,6 +75,7 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0122": "Data Forms Validation",
     "XEP-0124": "Bidirectional-streams Over Synchronous HTTP (BOSH)",
     "XEP-0128": "Service Discovery Extensions",
+    "XEP-0133": "Service Administration",
     "XEP-0147": "XMPP URI Scheme Query Components",
     "XEP-0153": "vCard-Based Avatars",
     "XEP-0156": "Discovering Alternative XMPP Connection Methods",
