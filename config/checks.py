@@ -82,6 +82,13 @@ def _domains(settings: Settings) -> Iterator[Fault]:
     served = list(settings.domains)
     for label in (settings.groups.subdomain, settings.upload.subdomain, settings.pubsub.subdomain):
         served += [f"{label}.{domain}" for domain in settings.domains]
+    served += [component.domain for component in settings.component]
+    for position, component in enumerate(settings.component):
+        if not component.domain.endswith(tuple(f".{domain}" for domain in settings.domains)):
+            path: KeyPath = ("component", position, "domain")
+            yield Fault(path, show_found(component.domain), "a name below one of `domains`")
+        if not component.secret:
+            yield Fault(("component", position, "secret"), "nothing", "a secret that the component knows as well")
     twice = sorted({domain for domain in served if served.count(domain) > 1})
     if twice:
         expected = "names that differ; sub-domains of services count as well"

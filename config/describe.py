@@ -30,6 +30,8 @@ _SAMPLES: Final[dict[str, str]] = {
     "external_service.type": '"turn"',
     "external_service.host": '"turn.example.org"',
     "external_service.secret": '"a long random text"',
+    "component.domain": '"irc.example.org"',
+    "component.secret": '"another long random text"',
 }
 _ACTIVE: Final = ("tls.certificate",)
 _HEAD: Final = """\

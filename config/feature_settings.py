@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.declare import REQUIRED, setting
-from config.units import Bytes, ContactUri, Duration, Label, parse_duration, parse_size
+from config.units import Bytes, ContactUri, Domain, Duration, Label, parse_duration, parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +167,28 @@ class PushSettings:
     timeout: Duration = setting(
         parse_duration("30 seconds"), "Time for an app server to answer.", at_least=0.1, reloadable=True
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSettings:
+    """An external component (XEP-0114): a program of its own, such as a bot or a gateway, that answers for a domain."""
+
+    domain: Domain = setting(REQUIRED, 'Its domain, below one that is served, such as "irc.example.org".')
+    secret: str = setting(REQUIRED, "What it shows that it knows; as long and random as a password.", secret=True)
+    name: str = setting("", "Name under which service discovery lists it; its domain without it.")
+    listed: bool = setting(True, "List it among the services of the domain above it.")
+    confirm: bool = setting(
+        True,
+        "Ask it after messages whether it has read them, by a ping, and send again what it had not; without, what was "
+        "written counts as read. For a component that does not answer pings.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSettings:
+    """One message to several addresses at once."""
+
+    addresses: int = setting(50, "Most addresses of one message.", at_least=1, at_most=1000)
 
 
 @dataclass(frozen=True, slots=True)

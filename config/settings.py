@@ -15,6 +15,8 @@ from typing import Final, Literal
 
 from config.declare import REQUIRED, section, setting, tables
 from config.feature_settings import (
+    BroadcastSettings,
+    ComponentSettings,
     ContactAddressSettings,
     ExternalServiceSettings,
     InviteSettings,
@@ -46,14 +48,15 @@ class StorageSettings:
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
     """One port. `xmpp` is XMPP for clients with STARTTLS, `xmpps` is XMPP with TLS from the first byte, `https` carries
-    the JSON API, WebSockets and federation."""
+    the JSON API, WebSockets and federation, `component` is for external components: TLS from the first byte, or cleartext
+    on a loopback address."""
 
-    kind: Literal["xmpp", "xmpps", "https"] = setting(REQUIRED, "What is spoken on the port.")
+    kind: Literal["xmpp", "xmpps", "https", "component"] = setting(REQUIRED, "What is spoken on the port.")
     host: str = setting("*", "Address to listen on; `*` is every interface, IPv4 and IPv6.")
     port: int = setting(REQUIRED, "TCP port.", at_least=0, at_most=65535)
     tls: Literal["required", "direct", "optional"] = setting(
         "required",
-        "`required`: nothing without TLS. `direct`: TLS from the first byte, which `xmpps` and `https` do anyway. "
+        "`required`: nothing without TLS. `direct`: TLS from the first byte, which `xmpps`, `https` and `component` do anyway. "
         "`optional`: cleartext is served; on `xmpp` STARTTLS is offered beside it. Loopback addresses only.",
     )
     cleartext_override: bool = setting(
@@ -352,6 +355,10 @@ class Settings:
     )
     privacy: PrivacySettings = section(PrivacySettings)
     pubsub: PubSubSettings = section(PubSubSettings)
+    component: tuple[ComponentSettings, ...] = tables(
+        "External components; they connect to a listener of the kind `component`."
+    )
+    broadcasts: BroadcastSettings = section(BroadcastSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)

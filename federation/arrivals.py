@@ -66,6 +66,7 @@ class Returned:
         self._take: Callable[[Message], None] | None = None
         self._find: Callable[[str], Awaitable[object]] | None = None
         self._route: Callable[[Stanza], None] | None = None
+        self._is_here: Callable[[str], bool] = lambda _: True
         self._reader: Reader | None = None
 
     def connect(self, accounts: Accounts, messaging: Messaging, router: Router, privacy: Privacy) -> None:
@@ -79,6 +80,7 @@ class Returned:
         self._find = find
         self._reader = Reader(router.domains)
         self._route = router.route
+        self._is_here = router.is_served
         self._take = lambda message: messaging.receive(message, _owes_nothing)
 
     async def prepare(self, senders: Sequence[str]) -> None:
@@ -90,7 +92,7 @@ class Returned:
         """Queue the error into the open batch."""
         if self._reader is None or self._take is None or self._route is None:
             raise RuntimeError("returned stanzas have no way yet")
-        if stanza.name != "message":
+        if stanza.name != "message" or stanza.to is None or not self._is_here(stanza.to.domain):
             self._route(stanza)
             return
         message = self._reader.read_from_peer(stanza, None)

@@ -95,8 +95,7 @@ class Watcher:
 
 async def open_federation(
     settings: FederationSettings,
-    labels: Sequence[str],
-    domains: tuple[str, ...],
+    domains: Mapping[str, Sequence[str]],
     base: str,
     data_dir: Path,
     clock: Clock,
@@ -108,13 +107,13 @@ async def open_federation(
     admit: Admit,
     stack: AsyncExitStack,
 ) -> FederationNode:
-    """Build everything; ``base`` is the public URL of our API, ``data_dir`` holds the keys, ``admit`` slows peers down."""
+    """Build everything; ``domains`` are those served, each with the names below it; ``base`` is the public URL of our API, ``data_dir`` holds the keys, ``admit`` slows peers down."""
     pins = _pins(settings)
     policy = Policy(settings.allow, settings.deny)
     limits = Limits(batch_stanzas=settings.batch_stanzas, batch_bytes=settings.batch_bytes)
     fetcher = Fetcher(pins, settings.allow_private_addresses)
     stack.push_async_callback(fetcher.close)
-    own = open_keys(labels, domains, data_dir, clock)
+    own = open_keys(domains, data_dir, clock)
     destinations = Destinations(fetcher, pins, database, clock)
     events = Tally(*FEDERATION_EVENTS)
     peers = PeerKeys(fetcher, destinations, pins, database, clock, events.note)
@@ -139,11 +138,9 @@ async def open_federation(
     )
 
 
-def open_keys(labels: Sequence[str], domains: tuple[str, ...], data_dir: Path, clock: Clock) -> OwnKeys:
-    """The keys of this server; each domain speaks for its services too, named by ``labels``. Raises `KeyFileExposed`."""
-    return OwnKeys(
-        data_dir / "keys", {domain: tuple(f"{label}.{domain}" for label in labels) for domain in domains}, clock
-    )
+def open_keys(domains: Mapping[str, Sequence[str]], data_dir: Path, clock: Clock) -> OwnKeys:
+    """The keys of this server; each domain speaks for the names below it too. Raises `KeyFileExposed`."""
+    return OwnKeys(data_dir / "keys", domains, clock)
 
 
 def _pins(settings: FederationSettings) -> dict[str, Pin]:

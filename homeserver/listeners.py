@@ -229,7 +229,9 @@ class Listener:
     @property
     def has_direct_tls(self) -> bool:
         """Whether TLS begins with the first byte."""
-        return self.settings.kind == "xmpps" or (self.settings.kind == "https" and self.settings.tls != "optional")
+        return self.settings.kind == "xmpps" or (
+            self.settings.kind in ("https", "component") and self.settings.tls != "optional"
+        )
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

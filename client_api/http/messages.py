@@ -185,15 +185,17 @@ class Messages:
         events = [PositionedEvent(entry.id, event_of(entry)) for entry in found.entries]
         return SyncPage(events, events[-1].position if events else query.cursor, found.complete)
 
-    async def begin(self, sender: Account, source: JID, body: NewMessage) -> tuple[JID, asyncio.Future[Sent]]:
-        """Put what a client asked for on its way, from the session ``source``.
+    async def begin(
+        self, sender: Account, source: JID, body: NewMessage, context: bytes = b""
+    ) -> tuple[JID, asyncio.Future[Sent]]:
+        """Put what a client asked for on its way, from the session ``source``; ``context`` is more that it asked for.
 
         Returns the recipient and a future that is done when the message is durable. Raises the errors of `send`.
         """
         to = await self.resolve(body.to)
         message = self._message(source, to, body)
         asked = (str(to), body.kind, body.text, body.thread, body.reply_to, body.xml)
-        digest = hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
+        digest = hashlib.sha256(msgspec.msgpack.encode(asked) + context).digest()
         return to, await self._sender.begin(sender, source, message, digest)
 
     async def entry(self, account: Account, message_id: str) -> Entry:

@@ -13,6 +13,7 @@ from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.calls import Calls
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
@@ -50,6 +51,7 @@ GROUPS: Final = (
     DirectoryEndpoints,
     AdministrationEndpoints,
     Messages,
+    BroadcastEndpoints,
     Conversations,
     Amendments,
     Searching,

@@ -8,18 +8,33 @@ import asyncio
 import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
-from client_api.xmpp.connection import Connection, Wire
+from client_api.xmpp.connection import Wire
 from homeserver.listeners import Certificates
 
 log = structlog.get_logger(__name__)
 
 RECEIVE_BYTES: Final = 65536
 HIGH_WATER: Final = 256 * 1024
-MakeConnection = Callable[[Wire, str, dict[str, bytes] | None], Connection]
+
+
+class Receiver(Protocol):
+    """What a socket's bytes are for."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes that came."""
+
+    def lost(self) -> None:
+        """The wire is gone."""
+
+    def congested(self, is_congested: bool) -> None:
+        """The wire's buffer is full, or empty again."""
+
+
+MakeConnection = Callable[[Wire, str, dict[str, bytes] | None], Receiver]
 """From wire, peer address and the channel bindings of TLS (None without TLS), a connection."""
 HANDSHAKE_SECONDS: Final = 30.0
 
@@ -61,7 +76,7 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._tls = tls
         self._buffer = buffer
         self._transport: asyncio.Transport | None = None
-        self._connection: Connection | None = None
+        self._connection: Receiver | None = None
         self._upgrading = False
         self._held = b""
         self.address = ""

@@ -8,8 +8,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from client_api.masking import MaskedSocket
-from client_api.xmpp.connection import Connection
-from client_api.xmpp.tcp import MakeConnection
+from client_api.xmpp.tcp import MakeConnection, Receiver
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +27,7 @@ class WebSocketWire:
         self._closing = False
         self._reading = asyncio.Event()
         self._reading.set()
-        self.connection: Connection | None = None
+        self.connection: Receiver | None = None
 
     def write(self, data: list[bytes]) -> None:
         """Queue a frame for each element."""

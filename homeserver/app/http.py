@@ -10,6 +10,7 @@ from client_api.http.amendments import Amendments
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.calls import Calls
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
@@ -73,6 +74,7 @@ def build_json(
         DirectoryEndpoints(rules.directory),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
+        BroadcastEndpoints(messages, rules.broadcasts),
         conversations,
         Amendments(messages, rules.mailboxes),
         Searching(rules.search, messages, rules.mailboxes, rules.pages),

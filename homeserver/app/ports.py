@@ -1,6 +1,7 @@
 """The listeners."""
 
 from client_api.http.app import HttpServer
+from client_api.xmpp.component import ComponentFace
 from client_api.xmpp.connection import Connection, Wire
 from client_api.xmpp.face import XmppFace
 from client_api.xmpp.tcp import ReceiveBuffer, TcpConnection, Tls
@@ -11,16 +12,20 @@ from homeserver.protocol.xml_input import XmlLimits
 
 
 def build_listeners(
-    settings: Settings, face: XmppFace, https: HttpServer, certificates: Certificates
+    settings: Settings, face: XmppFace, components: ComponentFace, https: HttpServer, certificates: Certificates
 ) -> list[Listener]:
     """The ports."""
     buffer = ReceiveBuffer()
-    return [
-        Listener(entry, https.connection, certificates, ALPN_HTTP)
-        if entry.kind == "https"
-        else xmpp_listener(entry, face, buffer, certificates)
-        for entry in settings.listen
-    ]
+
+    def listener(entry: ListenSettings) -> Listener:
+        if entry.kind == "https":
+            return Listener(entry, https.connection, certificates, ALPN_HTTP)
+        if entry.kind == "component":
+            tls = Tls(certificates)
+            return Listener(entry, lambda: TcpConnection(components.connect, buffer, tls), certificates)
+        return xmpp_listener(entry, face, buffer, certificates)
+
+    return [listener(entry) for entry in settings.listen]
 
 
 def xmpp_listener(entry: ListenSettings, face: XmppFace, buffer: ReceiveBuffer, certificates: Certificates) -> Listener:

@@ -15,8 +15,10 @@ from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts, Ending, Revocation
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.client_logins import ClientLogins
 from homeserver.services.clock import SystemClock
+from homeserver.services.components import Components, Terms
 from homeserver.services.contacts import Contacts
 from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
@@ -95,6 +97,8 @@ class Rules(NamedTuple):
     invites: Invites
     registrations: Registrations
     directory: Directory
+    components: Components
+    broadcasts: Broadcasts
 
 
 async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack) -> Rules:
@@ -184,6 +188,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         push_notifications=push_notifications,
         external_services=ExternalServices(settings.external_service, clock),
         privacy=privacy,
+        broadcasts=build_broadcasts(settings, messaging, limits, stack),
+        components=build_components(settings, messaging, outbox, router, presence),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         files=files,
@@ -293,6 +299,25 @@ def build_pubsub(
     nodes = Nodes(hosts, database, accounts, clock, settings.pubsub)
     publishing = Publishing(hosts, nodes, database, clock)
     return PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+
+
+def build_broadcasts(settings: Settings, messaging: Messaging, limits: Limits, stack: AsyncExitStack) -> Broadcasts:
+    """One message for many."""
+    broadcasts = Broadcasts(messaging, limits, settings.broadcasts.addresses)
+    stack.push_async_callback(broadcasts.settle)
+    return broadcasts
+
+
+def build_components(
+    settings: Settings, messaging: Messaging, outbox: Outbox, router: Router, presence: Presence
+) -> Components:
+    """What connects from outside and answers for domains of its own."""
+    agreed = [Terms(one.domain, router.origin(one.domain), one.secret, one.confirm) for one in settings.component]
+    components = Components(agreed, messaging, outbox, router)
+    components.watch(
+        lambda domain, is_there: (presence.peer_returned if is_there else presence.peer_unreachable)(domain)
+    )
+    return components
 
 
 def services_of(settings: Settings) -> dict[str, str]:

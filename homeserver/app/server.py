@@ -8,6 +8,7 @@ from aiohttp import web
 
 from client_api.http.wellknown import WellKnown
 from client_api.xmpp.bosh import PATH as BOSH_PATH
+from client_api.xmpp.component import ComponentFace
 from config.settings import Settings
 from federation.arrivals import Arrivals
 from federation.key_operations import Verbs
@@ -23,9 +24,10 @@ from homeserver.services.client_messages import ClientMessages
 from homeserver.services.control import Control
 from homeserver.services.displayed import DisplayedNotes
 from homeserver.services.health import Health
-from homeserver.services.names import service_labels
+from homeserver.services.names import services_below
 from homeserver.services.operations import Operations
 from homeserver.services.reports import ReportVerbs
+from homeserver.xmpp.component_stanzas import ComponentStanzas
 
 
 async def build(
@@ -37,7 +39,10 @@ async def build(
     xmpp = build_xmpp(settings, rules)
     reloader.subscribe(partial(take_over, rules, xmpp))
     rules.pubsub.on_event.append(DisplayedNotes(rules.inbox, rules.mailboxes, rules.accounts))
-    parts: list[Startable] = [rules.search, xmpp.face]
+    components = ComponentFace(
+        rules.components, ComponentStanzas(xmpp.dispatcher, rules.messaging, rules.router), settings.limits
+    )
+    parts: list[Startable] = [rules.search, xmpp.face, components]
     routes: list[web.RouteDef] = []
     verbs: Verbs = {}
     chores: list[Callable[[], Awaitable[object]]] = [
@@ -52,8 +57,7 @@ async def build(
         arrivals = Arrivals(rules.messaging, xmpp.dispatcher, rules.router)
         node = await open_federation(
             settings.federation,
-            service_labels(settings),
-            settings.domains,
+            {domain: services_below(settings, domain) for domain in settings.domains},
             base,
             settings.data_dir,
             rules.clock,
@@ -100,7 +104,7 @@ async def build(
     control = Control(settings.data_dir, operations)
     chores += [client_messages.purge, rules.retention.purge, rules.reports.purge, rules.files.disposal.purge]
     sweeper = Sweeper(*chores)
-    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, https, certificates)]
+    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, components, https, certificates)]
 
 
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:

@@ -15,6 +15,7 @@ from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.sasl import MECHANISMS
 from homeserver.protocol.xml import serialise
 from homeserver.xmpp import (
+    addressing,
     archive,
     archive_preferences,
     blocking,
@@ -48,6 +49,7 @@ from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
+    addressing.ExtendedAddressing,
     archive.Archive,
     archive_preferences.Preferences,
     blocking.BlockingCommand,
@@ -93,6 +95,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     catalogue = Catalogue("Parley")
     software = queries.Software("Parley", VERSION, rules.clock)
     book = commands.CommandBook(rules.clock)
+    multicast = addressing.Multicast(rules.broadcasts, rules.presence, rules.router)
     features = wiring.build(
         [kind for kind in FEATURES if kind is not search.Search or rules.directory.is_open],
         [
@@ -117,6 +120,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.invites,
             rules.registrations,
             rules.directory,
+            multicast,
             catalogue,
             software,
             book,
@@ -137,14 +141,9 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
         rules.enquiries,
         rules.privacy,
     )
-    if settings.upload.enabled:
-        for domain in settings.domains:
-            service = f"{settings.upload.subdomain}.{domain}"
-            dispatcher.serve(service, Addressee.UPLOAD)
-            catalogue.add_item(domain, service, upload.NAME)
-    for service, domain in services_of(settings).items():
-        dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
-        catalogue.add_item(domain, service, "Publish-subscribe")
+    attach_services(settings, rules, dispatcher, catalogue, approvals)
+    for domain in settings.domains:
+        rules.router.attach(domain, multicast)
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time
@@ -171,6 +170,28 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     stanzas = Stanzas(dispatcher, rules.mailboxes, resumption)
     rules.metrics.read_from("stanzas", stanzas.counts)
     return Xmpp(dispatcher, XmppFace(options, settings.limits, binding, stanzas, resumption))
+
+
+def attach_services(
+    settings: Settings,
+    rules: Rules,
+    dispatcher: Dispatcher,
+    catalogue: Catalogue,
+    approvals: pubsub_approvals.Approvals,
+) -> None:
+    """Services below the domains, those of others included."""
+    if settings.upload.enabled:
+        for domain in settings.domains:
+            service = f"{settings.upload.subdomain}.{domain}"
+            dispatcher.serve(service, Addressee.UPLOAD)
+            catalogue.add_item(domain, service, upload.NAME)
+    for service, domain in services_of(settings).items():
+        dispatcher.serve(service, Addressee.PUBSUB, approvals.take)
+        catalogue.add_item(domain, service, "Publish-subscribe")
+    for component in settings.component:
+        if component.listed:
+            above = rules.router.origin(component.domain)
+            catalogue.add_item(above, component.domain, component.name or component.domain)
 
 
 def offered_mechanisms(lacking: Collection[str]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from homeserver.listeners import (
     read_identity,
 )
 from homeserver.protocol.jid import JID
-from homeserver.services.names import service_labels
+from homeserver.services.names import services_below
 from homeserver.telemetry import set_up_logging
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ def of_certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
     if not settings.tls.certificate:
         return
     for domain in settings.domains:
-        for label in ("", *(f"{one}." for one in service_labels(settings))):
-            name = ascii_name(f"{label}{domain}")
+        for served in (domain, *services_below(settings, domain)):
+            name = ascii_name(served)
             if not any(identity.covers(name) for identity in identities):
-                level: Level = "note" if label else "bad"
+                level: Level = "bad" if served == domain else "note"
                 yield Finding(level, "certificate", f"none is for {name}", "request one that names it")
 
 

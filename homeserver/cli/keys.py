@@ -13,14 +13,15 @@ from federation.node import open_keys
 from homeserver.cli.accounts import operate
 from homeserver.cli.configuration import config_option
 from homeserver.services.clock import SystemClock
-from homeserver.services.names import service_labels
+from homeserver.services.names import services_below
 
 _domain = click.argument("domain")
 
 
 def _offline(settings: Settings) -> Verbs:
     clock = SystemClock()
-    own = open_keys(service_labels(settings), settings.domains, settings.data_dir, clock)
+    names = {domain: services_below(settings, domain) for domain in settings.domains}
+    own = open_keys(names, settings.data_dir, clock)
     return KeyOperations(own, clock).verbs()
 
 

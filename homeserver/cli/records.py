@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from homeserver.listeners import ascii_name
-from homeserver.services.names import service_labels
+from homeserver.services.names import services_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ def records_for(settings: Settings, domain: str) -> Iterator[Record]:
     host = ascii_name(domain)
     yield Record(host, "A", "<IPv4 address of this server>", "the server itself")
     yield Record(host, "AAAA", "<IPv6 address of this server>", "the server itself, if it has IPv6")
-    for label in service_labels(settings):
-        yield Record(f"{label}.{host}", "CNAME", f"{host}.", f"service {label}")
+    for name in services_below(settings, domain):
+        yield Record(ascii_name(name), "CNAME", f"{host}.", f"service {name.removesuffix(f'.{domain}')}")
     services = {"xmpp": "_xmpp-client._tcp", "xmpps": "_xmpps-client._tcp"}
     for listen in settings.listen:
         if listen.kind in services and listen.tls != "optional":

@@ -54,6 +54,10 @@ DEFAULT_TYPES: Final[dict[str, ErrorType]] = {
     "unexpected-request": ErrorType.WAIT,
 }
 """The defined conditions with the error type RFC 6120 s8.3.3 gives each."""
+# COMPAT(profanity, 0.13): knows by this code only that a contact, or the own account, has no device list yet; without it, it
+# never publishes one.
+_CODES: Final = {"item-not-found": "404"}
+"""XEP-0086: the code from before there were conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class StanzaError:
         """The ``<error/>`` child."""
         kind = self.type or DEFAULT_TYPES[self.condition]
         made = element(ns.CLIENT, "error", {"type": kind.value}, element(ns.STANZA_ERRORS, self.condition))
+        if self.condition in _CODES:
+            made.set("code", _CODES[self.condition])
         if self.text:
             made.append(element(ns.STANZA_ERRORS, "text", {LANG: "en"}, self.text))
         if self.application is not None:

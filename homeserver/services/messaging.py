@@ -124,36 +124,48 @@ class Messaging:
         if self._privacy.is_used and self._privacy.watches(sender, None):
             sides = self._judge(sender, source, message, None)
         if to.domain in self._attached:
-            self._attached[to.domain].submit(sender, source, message, then)
-            return None
+            # Of what goes to many, each copy is judged by itself.
+            keeps = sides is None or sides.sender or to.domain in self._domains
+            return self._attached[to.domain].submit(sender, source, message if keeps else _unarchived(message), then)
         if to.domain in self._domains:
             raise ServiceUnavailable
         if self._bars(sender.jid, to):
             raise NotAllowed("Guests exchange messages on this server only")
-        return self._submit_elsewhere(sender, source, message, sides is None or sides.sender, then)
-
-    def _submit_elsewhere(
-        self, sender: Account, source: JID, message: Message, keeps: bool, then: Then
-    ) -> Stored | None:
-        """Give a message to the outbox, and to the sender's archive where that ``keeps`` it."""
         if not self._federates:
             raise RemoteServerNotFound("This server exchanges no messages with other domains")
-        to = message.to
-        if message.treatment & DURABLE:
-            if self._mailboxes.resent(message, then):
-                return None
-            outbox, domain = self._outbox, sender.jid.domain
-            if keeps:
-                stored = self._store(message, sender, None, _Accepted(self, sender, source, None, then))
-                outbox.enqueue(
-                    domain, to.domain, message.stanza_id, stored.id or None, message.payload, str(message.sender)
-                )
-                return stored
-            outbox.enqueue(domain, to.domain, message.stanza_id, None, message.payload, str(message.sender))
-            accepted = _Accepted(self, sender, source, None, then)
-            return self._mailboxes.pass_by(_unarchived(message), accepted, sent=message)
-        self._outbox.pass_on(sender.jid.domain, message.to.domain, message.payload)
-        return self._mailboxes.pass_by(message, _Accepted(self, sender, source, None, then))
+        return self.forward(sender, source, message, sender.jid.domain, then, keeps=sides is None or sides.sender)
+
+    def relay(self, message: Message, then: Then, origin: str) -> None:
+        """Pass a message of a component on to another server, in the name of the domain ``origin``.
+
+        Raises `RemoteServerNotFound` where there is no federation.
+        """
+        if not self._federates:
+            raise RemoteServerNotFound("This server exchanges no messages with other domains")
+        self.forward(None, message.sender, message, origin, then)
+
+    def forward(
+        self, sender: Account | None, source: JID, message: Message, origin: str, then: Then, *, keeps: bool = True
+    ) -> Stored | None:
+        """Queue a message for another server or a component, in the lane from ``origin``; a local sender's archive has it
+        too, where that ``keeps`` it."""
+        outbox, domain = self._outbox, message.to.domain
+        if not message.treatment & DURABLE:
+            outbox.pass_on(origin, domain, message.payload)
+            return self._mailboxes.pass_by(message, then if sender is None else self._sent(sender, source, then))
+        if sender is not None and self._mailboxes.resent(message, then):
+            return None
+        if sender is not None and keeps:
+            stored = self._store(message, sender, None, self._sent(sender, source, then))
+            outbox.enqueue(origin, domain, message.stanza_id, stored.id or None, message.payload, str(message.sender))
+            return stored
+        outbox.enqueue(origin, domain, message.stanza_id, None, message.payload, str(message.sender))
+        if sender is None:
+            return self._mailboxes.pass_by(message, then)
+        return self._mailboxes.pass_by(_unarchived(message), self._sent(sender, source, then), sent=message)
+
+    def _sent(self, sender: Account, source: JID, then: Then) -> "_Accepted":
+        return _Accepted(self, sender, source, None, then)
 
     async def send(self, sender: Account, source: JID, message: Message) -> Stored:
         """`submit` for a caller that may wait. Raises `DomainError`."""

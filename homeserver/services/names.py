@@ -63,3 +63,15 @@ def nodeprep(text: str) -> str | None:
 def service_labels(settings: "Settings") -> tuple[str, ...]:
     """The names under each domain at which there are services."""
     return settings.groups.subdomain, settings.upload.subdomain, settings.pubsub.subdomain
+
+
+def services_below(settings: "Settings", domain: str) -> tuple[str, ...]:
+    """The names below a domain for which it speaks towards other servers: its services and its components."""
+    own = [component.domain for component in settings.component if domain_above(component.domain, settings) == domain]
+    return (*(f"{label}.{domain}" for label in service_labels(settings)), *own)
+
+
+def domain_above(name: str, settings: "Settings") -> str | None:
+    """The nearest served domain that a name is below."""
+    above = [domain for domain in settings.domains if name.endswith(f".{domain}")]
+    return max(above, key=len, default=None)

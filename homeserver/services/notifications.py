@@ -111,7 +111,7 @@ class Notifications:
         """Tell the account's own clients and those of its contacts, then the subscribers that are left."""
         node, sessions_of, is_local = event.node, self._sessions.of, self._router.is_local
         notice = self._notice(event.host, event.config, content, _reply_to(event))
-        told: set[str] = set()
+        told: set[str] | None = set() if event.subscribers else None
         self._tell_sessions(notice, sessions_of(event.host.bare), node, told)
         if event.config.access_model is not AccessModel.WHITELIST or event.affiliations:
             may_read = _judge(event, roster)
@@ -119,21 +119,24 @@ class Notifications:
                 if not is_local(jid.domain):
                     for client in tuple(self._audience.elsewhere(jid.bare, event.host.bare, node)):
                         if may_read(jid):
-                            told.update((jid.bare, str(client)))
+                            if told is not None:
+                                told.update((jid.bare, str(client)))
                             self._router.pass_on(notice.to_recipient(client))
                     continue
                 sessions = sessions_of(jid.bare)
                 if sessions and may_read(jid) and not self._is_blocked(event.host, jid):
                     self._tell_sessions(notice, sessions, node, told)
-        if event.subscribers:
+        if told is not None:
             self._tell_subscribers(event, content, told)
 
-    def _tell_sessions(self, notice: Notice, sessions: Sequence[Session], node: str, told: set[str]) -> None:
+    def _tell_sessions(self, notice: Notice, sessions: Sequence[Session], node: str, told: set[str] | None) -> None:
+        """``told`` notes the addresses, where somebody will ask."""
         interests = self._audience.interests
-        for session in tuple(sessions):
+        for session in sessions:
             if node in interests(session):
                 jid = session.jid
-                told.update((jid.bare, str(jid)))
+                if told is not None:
+                    told.update((jid.bare, str(jid)))
                 session.send(notice.to_recipient(jid))
 
     def _is_blocked(self, one: JID, other: JID) -> bool:

@@ -61,7 +61,8 @@ class Outbox:
         self._returns = returns
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._last_lane = 0
-        self._ready: Callable[[Lane], None] = lambda _: None
+        self._others: Callable[[Lane], None] = lambda _: None
+        self._attendants: dict[str, Callable[[Lane], None]] = {}
         self._jitter = Random()  # noqa: S311
 
     async def start(self) -> None:
@@ -70,12 +71,18 @@ class Outbox:
             self._lanes[row.origin, row.domain] = Lane(row)
             self._last_lane = max(self._last_lane, row.id)
 
-    def attend(self, ready: Callable[[Lane], None]) -> None:
-        """Name who sends, and tell them of what waits."""
-        self._ready = ready
+    def attend(self, ready: Callable[[Lane], None], destination: str | None = None) -> None:
+        """Name who sends, to one destination or to all that have nobody of their own; and tell them of what waits."""
+        if destination is None:
+            self._others = ready
+        else:
+            self._attendants[destination] = ready
         for lane in list(self._lanes.values()):
-            if lane.has_work:
-                ready(lane)
+            if lane.has_work and (lane.destination == destination or destination is None):
+                self._ready(lane)
+
+    def _ready(self, lane: Lane) -> None:
+        self._attendants.get(lane.destination, self._others)(lane)
 
     def lanes(self) -> list[Lane]:
         return list(self._lanes.values())

@@ -31,11 +31,11 @@ class Attached(Protocol):
         source: JID,
         message: Message,
         then: Callable[[Stored | None, BaseException | None], None],
-    ) -> None:
+    ) -> Stored | None:
         """Take a message of a local sender (its account), or of anyone else (None).
 
         ``then`` is called once, when the message is durable or handed over. Raises a `DomainError` where it is refused;
-        then ``then`` is not called.
+        then ``then`` is not called. Returns the message with its place where it has one and is new.
         """
 
 

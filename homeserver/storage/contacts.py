@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
 
 from homeserver.domain.errors import ResourceConstraint
 from homeserver.domain.rosters import Contact, Roster
@@ -23,6 +23,7 @@ REMOVED_KEPT: Final = 128
 """Removed items that are remembered per roster; past twice that, older clients get the whole roster again."""
 
 _ASKED: Final = tuple(int(state) for state in State if state.is_asked)
+_STATES: Final = tuple(State)
 _COLUMNS: Final = (
     table.c.jid,
     table.c.name,
@@ -32,6 +33,7 @@ _COLUMNS: Final = (
     table.c.listed,
     table.c.version,
 )
+_ALL: Final = select(*_COLUMNS).where(table.c.account == bindparam("owner")).order_by(table.c.jid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def load(conn: Connection, account: int) -> Roster:
         select(roster_version.c.version, roster_version.c.floor).where(roster_version.c.account == account)
     ).first()
     version, floor = (head.version, head.floor) if head else (0, 0)
-    rows = conn.execute(select(*_COLUMNS).where(table.c.account == account).order_by(table.c.jid))
+    rows = conn.execute(_ALL, {"owner": account})
     return Roster(account, version, floor, [_contact(row) for row in rows])
 
 
@@ -180,12 +182,6 @@ def _trim(conn: Connection, account: int, floor: int) -> int:
 
 
 def _contact(row: Any) -> Contact:
-    return Contact(
-        JID.parse(row.jid),
-        row.name,
-        tuple(msgspec.json.decode(row.groups, type=list[str])),
-        State(row.state),
-        bool(row.approved),
-        bool(row.listed),
-        row.version,
-    )
+    jid, name, groups, state, approved, listed, version = row
+    names = () if groups == "[]" else tuple(msgspec.json.decode(groups, type=list[str]))
+    return Contact(JID.parse(jid), name, names, _STATES[state], bool(approved), bool(listed), version)

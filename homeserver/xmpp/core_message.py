@@ -40,6 +40,7 @@ _SPECIAL: Final = _BODY | _SECRET | _RETRACTS | _DISPLAYED
 _TRAITS: Final[dict[str, int]] = {
     f"{{{ns.CLIENT}}}body": _BODY | _CONTENT | _READ,
     f"{{{ns.CLIENT}}}thread": 0,
+    f"{{{ns.ADDRESSES}}}addresses": 0,
     f"{{{ns.CHAT_STATES}}}active": _TALK,
     f"{{{ns.CHAT_STATES}}}composing": _TALK,
     f"{{{ns.CHAT_STATES}}}paused": _TALK,

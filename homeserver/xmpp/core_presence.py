@@ -11,6 +11,7 @@ from homeserver.services.contacts import Contacts
 from homeserver.services.presence import UNAVAILABLE, Presence
 from homeserver.services.probes import Probes
 from homeserver.services.router import Router
+from homeserver.xmpp.addressing import Multicast
 from homeserver.xmpp.feature import feature, on_presence
 
 
@@ -22,6 +23,7 @@ class CorePresence:
     presence: Presence
     probes: Probes
     router: Router
+    multicast: Multicast
 
     # --- from a local session ---------------------------------------------------------------------------------------
 
@@ -29,7 +31,8 @@ class CorePresence:
     def show(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
         """Broadcast presence without an address (s4.2 to s4.5), directed presence with one (s4.6)."""
         if stanza.to is not None:
-            self.presence.directed(session, stanza)
+            if not self.multicast.show(session, stanza):
+                self.presence.directed(session, stanza)
             return None
         if stanza.type == UNAVAILABLE:
             self.presence.unavailable(session, stanza)

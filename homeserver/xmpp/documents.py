@@ -68,6 +68,7 @@ TITLES: Final[dict[str, str]] = {
     "XEP-0082": "XMPP Date and Time Profiles",
     "XEP-0084": "User Avatar",
     "XEP-0085": "Chat State Notifications",
+    "XEP-0086": "Error Condition Mappings",
     "XEP-0092": "Software Version",
     "XEP-0106": "JID Escaping",
     "XEP-0114": "Jabber Component Protocol",

@@ -64,6 +64,7 @@ ELSEWHERE: Final = (
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0147", "1.2", "partial", "homeserver/services/invites.py", "addresses of invitations"),
     Support("XEP-0122", "1.0.2", "partial", "homeserver/xmpp/archive.py", "open lists in the form of archive queries"),
+    Support("XEP-0114", "1.6", "complete", "homeserver/protocol/component_stream.py"),
     Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
     Support("XEP-0128", "1.0.1", "complete", "homeserver/xmpp/catalogue.py"),
     Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),

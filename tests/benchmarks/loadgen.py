@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.loadgen < job.json
 
-Jobs (`kind`): "closed", "open", "idle", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
+Jobs (`kind`): "closed", "open", "idle", "fanout", "arrivals", "paging". `accounts` is a list of objects with the fields of `wire.Account`,
 `pids` the server processes whose CPU and memory are read at the edges of the measured stretch.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.benchmarks import logins
+from tests.benchmarks import arrivals, fanout, logins
 from tests.benchmarks.paging import fill, measure_pages
 from tests.benchmarks.pairs import Pairs, try_out
 from tests.benchmarks.processes import memory_kib
@@ -55,16 +55,31 @@ def _open(job: Job) -> Job:
 def _idle(job: Job) -> Job:
     """Memory per connection: the growth from the first `base` logins to all of them, after a pause each."""
     every = job["accounts"]
-    kept = _log_in({"accounts": every[: job["base"]]})
+    publishers = [Account(**fields) for fields in job.get("publishers", ())]
+    if publishers:
+        arrivals.publish(publishers)
+
+    def come(accounts: list[Job]) -> list[Connection]:
+        connections = _log_in({"accounts": accounts})
+        for connection in connections if publishers else ():
+            connection.move_in(arrivals.CAPS, len(publishers))
+        return connections
+
+    kept = come(every[: job["base"]])
     time.sleep(job["settle"])
     before = memory_kib(job["pids"])
-    kept += _log_in({"accounts": every[job["base"] :]})
+    kept += come(every[job["base"] :])
     time.sleep(job["settle"])
     grown = memory_kib(job["pids"]) - before
     count = len(every) - job["base"]
     for connection in kept:
         connection.close()
     return {"connections": count, "kib_per_connection": grown / count, "base_kib": before}
+
+
+def _fanout(job: Job) -> Job:
+    accounts = [Account(**fields) for fields in job["accounts"]]
+    return fanout.measure(accounts, job["what"], job["warm_up"], job["seconds"], job["pids"])
 
 
 def _paging(job: Job) -> Job:
@@ -91,6 +106,8 @@ _KINDS: dict[str, Callable[[Job], Job]] = {
     "closed": _closed,
     "open": _open,
     "idle": _idle,
+    "fanout": _fanout,
+    "arrivals": arrivals.run,
     "paging": _paging,
     "logins": logins.run,
 }

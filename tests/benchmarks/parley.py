@@ -5,6 +5,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trustme
@@ -48,7 +49,7 @@ class ParleyRig(Rig):
             path.write_text(
                 _configuration(domain, folder, client_port=client_port, peers=peers, authority=authority_file)
             )
-            _add_accounts(path, domain, self.users)
+            _add_accounts(path, domain, self.users, self.contacts)
             command = [*_PROGRAM, "serve", "--config", str(path)]
             self.servers.append(Server(domain, _HOST, client_port, command, folder / "parley.log", _ENVIRONMENT))
 
@@ -59,7 +60,7 @@ def _configuration(domain: str, folder: Path, *, client_port: int, peers: dict[s
         f'domains = ["{domain}"]',
         f'data_dir = "{folder}/data"',
         f'[http]\npublic_url = "https://{_HOST}:{peers[domain]}"',
-        "[limits]\noff_on_loopback = true",
+        '[limits]\noff_on_loopback = true\npresence_per_account = "100000 per second"',
         '[log]\nlevel = "warning"',
         f'[[tls.certificate]]\ncertificate_file = "{folder}/certificate.pem"\nkey_file = "{folder}/key.pem"',
         f'[[listen]]\nkind = "xmpp"\nhost = "{_HOST}"\nport = {client_port}\ntls = "optional"',
@@ -80,9 +81,12 @@ def _base_url(port: int) -> str:
     return f"https://{_HOST}:{port}/federation/v1"
 
 
-def _add_accounts(configuration: Path, domain: str, users: int) -> None:
-    """Add all accounts in one process. Raises ServerFailure."""
-    lines = "".join(f"u{user}@{domain} {PASSWORD}\n" for user in range(users))
+def _add_accounts(configuration: Path, domain: str, users: int, contacts: Mapping[int, Sequence[int]]) -> None:
+    """Add all accounts and their contacts in one process. Raises ServerFailure."""
+    lines = "".join(
+        " ".join((f"u{user}@{domain}", PASSWORD, *(f"u{number}@{domain}" for number in contacts.get(user, ())))) + "\n"
+        for user in range(users)
+    )
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.accounts", str(configuration)],
         input=lines.encode(),

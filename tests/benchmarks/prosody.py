@@ -6,6 +6,7 @@ goes straight to port 5269 of that address. They authenticate each other by dial
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import trustme
@@ -77,6 +78,10 @@ class ProsodyRig(Rig):
             accounts.mkdir(parents=True)
             for user in range(self.users):
                 (accounts / f"u{user}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}"; }};\n')
+            rosters = folder / "data" / _encoded(host) / "roster"
+            rosters.mkdir()
+            for user, contacts in self.contacts.items():
+                (rosters / f"u{user}.dat").write_text(_roster(host, contacts))
             configuration = folder / "prosody.cfg.lua"
             configuration.write_text(self._configuration(folder, host))
             command = [_PROGRAM, "--config", str(configuration), "-F"]
@@ -116,6 +121,15 @@ class ProsodyRig(Rig):
 def _encoded(name: str) -> str:
     """Return a name as Prosody spells it in file names."""
     return "".join(char if char.isalnum() else f"%{ord(char):02x}" for char in name)
+
+
+def _roster(domain: str, contacts: Sequence[int]) -> str:
+    """Return a contact list as Prosody stores it; every subscription goes both ways."""
+    items = (
+        f'["u{number}@{domain}"] = {{ ["name"] = "Contact {number}"; ["subscription"] = "both"; ["groups"] = {{}}; }};\n'
+        for number in contacts
+    )
+    return 'return {\n[false] = { ["version"] = 1; };\n' + "".join(items) + "};\n"
 
 
 def _archive_item(domain: str, number: int, when: int) -> str:

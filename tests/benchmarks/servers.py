@@ -102,6 +102,8 @@ class Rig(ABC):
         self.tls = tls
         self.hashed = False
         """Passwords are kept as SCRAM verifiers where the product gives a choice."""
+        self.contacts: dict[int, Sequence[int]] = {}
+        """Accounts by the numbers of their contacts; they see each other's presence if both are each other's contact."""
         self.servers: list[Server] = []
 
     @abstractmethod

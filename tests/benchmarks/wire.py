@@ -13,8 +13,14 @@ import ssl
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from tests.benchmarks.caps import Capabilities
+
 READ_SIZE = 65536
 _IQ_END = re.compile(rb"</iq>|<iq\b[^>]*/>")
+_QUESTION_END = re.compile(rb"<query\b[^>]*disco#info[^>]*>")
+_ENABLED = re.compile(rb"<enabled\b[^>]*>")
+_STANZA = re.compile(rb"<(?:iq|message|presence)[\s>]")
+_MESSAGE_END = re.compile(rb"</message>")
 _FEATURES_END = re.compile(rb"</stream:features>|<stream:features\s*/>")
 _SASL_ANSWER = re.compile(rb"<(success|failure|challenge)\b[^>]*(?:/>|>.*?</\1>)", re.DOTALL)
 _PROCEED = re.compile(rb"<proceed\b[^>]*>")
@@ -87,9 +93,42 @@ class Connection:
         if session and not session.partition(b"</session>")[0].startswith((b"'><optional", b'"><optional')):
             self.ask("session", f"<iq type='set' id='session'><session xmlns='{_SESSION_NS.decode()}'/></iq>")
         self.send(b"<presence/>")
+        self.catch_up()
+
+    def show(self, caps: Capabilities, is_asked: bool = False) -> bytes:
+        """Become available with capabilities; the first client that has them ``is_asked`` what they are, and answers.
+
+        Returns what came meanwhile.
+        """
+        received = b""
+        self.send(f"<presence>{caps.element()}</presence>".encode())
+        while is_asked:
+            received += self.read_until(_QUESTION_END)
+            answers = caps.answers(received)
+            self.send(answers)
+            is_asked = not answers
+        return received + self.catch_up()
+
+    def move_in(self, caps: Capabilities, items: int, is_asked: bool = False) -> None:
+        """Do what a client does after its login: stream management, copies, contacts, presence with capabilities; wait for
+        the newest ``items`` of contacts and acknowledge everything."""
+        self.send(
+            b"<enable xmlns='urn:xmpp:sm:3' resume='true'/><iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+            b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>"
+        )
+        self.read_until(_ENABLED)
+        received = self.show(caps, is_asked)
+        while received.count(b"</event>") < items:
+            received += self.read_until(_MESSAGE_END)
+        self.send(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % len(_STANZA.findall(received)))
+
+    def catch_up(self) -> bytes:
+        """Read until the answer to a ping; what was sent by then is handled, and what came is returned."""
         self.send(b"<iq type='get' id='ready'><ping xmlns='urn:xmpp:ping'/></iq>")
-        while b"ready" not in self.read_until(_IQ_END):
-            continue
+        received = b""
+        while b"ready" not in received:
+            received += self.read_until(_IQ_END)
+        return received
 
     def ask(self, what: str, iq: str) -> bytes:
         """Send an IQ and return everything up to the end of its answer; LoginError when that is an error."""

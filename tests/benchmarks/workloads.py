@@ -34,6 +34,15 @@ class Scale:
     idle_base: int = 100
     idle_count: int = 500
     settle: float = 1.5
+    contacts: int = 500
+    online: int = 200
+    subscribers: int = 100
+    crowd: int = 100
+    crowd_contacts: int = 200
+    publishers: int = 20
+    arrival_rate: float = 150.0
+    arrival_seconds: float = 6.0
+    at_once: int = 1000
     archive_sizes: tuple[int, ...] = (10_000, 200_000)
     pages: int = 200
     page_seconds: float = 8.0
@@ -48,6 +57,10 @@ QUICK = Scale(
     seconds=2.0,
     idle_count=200,
     settle=0.5,
+    crowd=20,
+    arrival_rate=30.0,
+    arrival_seconds=2.0,
+    at_once=40,
     archive_sizes=(1_000, 10_000),
     pages=40,
     upload_bytes=64 * 1024**2,
@@ -158,6 +171,81 @@ def idle_tls(kind: RigKind, scale: Scale) -> Figures:
     return _idle(kind, scale, True)
 
 
+def _fanout(kind: RigKind, scale: Scale, what: str, contacts: int, online: int) -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, contacts + 1)
+        rig.contacts = {0: range(1, contacts + 1), **dict.fromkeys(range(1, contacts + 1), (0,))}
+        with rig:
+            accounts = [rig.account(number) for number in range(online + 1)]
+            measured = _generate("fanout", rig, accounts, what=what, warm_up=scale.warm_up, seconds=scale.seconds)
+    count = measured["messages"]
+    return {
+        f"{what}_cpu_us": 1e6 * measured["server_cpu"] / count,
+        f"{what}_round_p50_ms": measured["p50_ms"],
+        "generator_share": measured["generator_cpu"] / measured["seconds"],
+        f"{what}_generator_us": 1e6 * measured["generator_cpu"] / count,
+    }
+
+
+def presence(kind: RigKind, scale: Scale) -> Figures:
+    """A change of presence told to the contacts that are online, one change after the other."""
+    return _fanout(kind, scale, "presence", scale.contacts, scale.online)
+
+
+def events(kind: RigKind, scale: Scale) -> Figures:
+    """An item of personal eventing published again and again, told to contacts by their capabilities."""
+    return _fanout(kind, scale, "event", scale.subscribers, scale.subscribers)
+
+
+def arrivals(kind: RigKind, scale: Scale) -> Figures:
+    """Logins with contact list, capabilities and newest items, at a fixed rate and at once, plain TCP; contacts are away."""
+    first, users = scale.crowd_contacts, scale.crowd_contacts + scale.crowd + 1
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, users)
+        rig.hashed = True
+        rig.contacts = {
+            **dict.fromkeys(range(first), range(first, users)),
+            **dict.fromkeys(range(first, users), range(first)),
+        }
+        with rig:
+            numbers = (*range(scale.publishers), *range(first, users))
+            return _generate(
+                "arrivals",
+                rig,
+                [rig.account(number) for number in numbers],
+                publishers=scale.publishers,
+                rate=scale.arrival_rate,
+                seconds=scale.arrival_seconds,
+                herd=scale.at_once,
+            )
+
+
+def _idle_at_home(kind: RigKind, scale: Scale, tls: bool) -> Figures:
+    clients = scale.idle_base + scale.idle_count
+    contacts = range(clients, clients + scale.crowd_contacts)
+    with tempfile.TemporaryDirectory() as folder:
+        rig = kind(Path(folder), 1, clients + scale.crowd_contacts, tls)
+        publishing = contacts[: scale.publishers]
+        rig.contacts = {**dict.fromkeys(range(clients), contacts), **dict.fromkeys(publishing, range(clients))}
+        with rig:
+            accounts = [rig.account(number) for number in range(clients)]
+            publishers = [asdict(rig.account(number)) for number in publishing]
+            measured = _generate(
+                "idle", rig, accounts, base=scale.idle_base, settle=scale.settle, publishers=publishers
+            )
+    return {"kib_per_connection": measured["kib_per_connection"]}
+
+
+def idle_at_home(kind: RigKind, scale: Scale) -> Figures:
+    """As `idle`, of a client with stream management, copies, contact list, capabilities, newest items of contacts."""
+    return _idle_at_home(kind, scale, False)
+
+
+def idle_at_home_tls(kind: RigKind, scale: Scale) -> Figures:
+    """The same over STARTTLS."""
+    return _idle_at_home(kind, scale, True)
+
+
 def paging(kind: RigKind, scale: Scale) -> Figures:
     """Archive pages of 100 from random places, in a small and in a large archive of one conversation."""
     figures: Figures = {}
@@ -247,6 +335,11 @@ WORKLOADS: dict[str, Callable[[RigKind, Scale], Figures]] = {
     "idle": idle,
     "idle-tls": idle_tls,
     "federating": federating,
+    "presence": presence,
+    "events": events,
+    "arrivals": arrivals,
+    "idle-at-home": idle_at_home,
+    "idle-at-home-tls": idle_at_home_tls,
     "paging": paging,
     "start": start,
     "upload": upload,

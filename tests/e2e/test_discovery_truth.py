@@ -14,8 +14,11 @@ from homeserver.xmpp import protocols
 from homeserver.xmpp.pubsub_features import SERVICE_FEATURES
 from tests.e2e.conftest import MakeNode
 from tests.kit.client_stream import RawClient
+from tests.kit.component import Echo, add_component
 from tests.kit.node import HOST, ParleyServer
+from tests.kit.server import free_port
 
+BOT = "bot.parley.example"
 VCARD = "vcard-temp"
 NODE = "urn:example:truth"
 NOT_THERE = {"service-unavailable", "feature-not-implemented"}
@@ -184,7 +187,13 @@ def declared(place: int) -> set[str]:
 
 
 @pytest.fixture
-async def node(make_node: MakeNode) -> ParleyServer:
+def component() -> int:
+    """The port for components."""
+    return free_port(HOST)
+
+
+@pytest.fixture
+async def node(make_node: MakeNode, component: int) -> ParleyServer:
     made = make_node(
         ["ann", "bob", "cat"],
         extra={
@@ -192,6 +201,7 @@ async def node(make_node: MakeNode) -> ParleyServer:
             "[external_service]": {"type": "stun", "host": HOST, "port": 3478},
         },
     )
+    add_component(made, BOT, component)
     await made.start()
     return made
 
@@ -254,7 +264,7 @@ async def test_a_domain(node: ParleyServer) -> None:
         assert features(query) == declared(0)
         assert LOOKED_FOR["domain"] - features(query) == LOOKED_FOR["domain"] & NOT_YET
         listed = {item["jid"] for item in await items(ann, node.domain)}
-        assert listed == {f"upload.{node.domain}", f"pubsub.{node.domain}"}
+        assert listed == {f"upload.{node.domain}", f"pubsub.{node.domain}", BOT}
         await check_answers(ann, node.domain, features(query))
         caps = ann.features.find(f"{{{ns.CAPS}}}c")
         assert caps is not None
@@ -339,6 +349,18 @@ async def test_the_pubsub_service(node: ParleyServer) -> None:
         assert features(query) == {ns.DISCO_INFO, ns.DISCO_ITEMS, *SERVICE_FEATURES}
         assert await items(ann, to) == []
         await check_answers(ann, to, features(query))
+
+
+async def test_a_component(node: ParleyServer, component: int) -> None:
+    async with client(node, "ann") as ann:
+        async with Echo(BOT, component):
+            query = await info(ann, BOT)
+            assert identities(query) == {("client", "bot")}
+            assert ns.PING in features(query)
+            answer = await ann.request("get", f"<ping xmlns='{ns.PING}'/>", BOT)
+            assert answer.get("type") == "result"
+        answer = await ann.request("get", f"<query xmlns='{ns.DISCO_INFO}'/>", BOT)
+        assert answer.get("type") == "error"  # nobody speaks for it
 
 
 async def test_streams(node: ParleyServer) -> None:

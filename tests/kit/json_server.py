@@ -14,6 +14,7 @@ from client_api.http.amendments import Amendments
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
+from client_api.http.broadcasts import BroadcastEndpoints
 from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.endpoint import Gate
@@ -37,6 +38,7 @@ from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
 from homeserver.services.admission import Admission
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.client_messages import ClientMessages
 from homeserver.services.clock import Clock, SystemClock
 from homeserver.services.contacts import Contacts
@@ -259,6 +261,7 @@ async def json_server(
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
             AdministrationEndpoints(known, roles, invitations),
             messages,
+            BroadcastEndpoints(messages, Broadcasts(messaging, buckets, 50)),
             PresenceEndpoints(contacts, sessions, live),
             conversations,
             Amendments(messages, mailboxes),

@@ -250,7 +250,7 @@ def parley_pair(
             domain=own,
             security=security,
             ports=listeners[own],
-            peers=[Peer(name, url(other), authority.ca_file) for name in (other, f"pubsub.{other}")],
+            peers=[Peer(name, url(other), authority.ca_file) for name in (other, f"pubsub.{other}", f"upload.{other}")],
             extra=settings,
         )
 

@@ -21,6 +21,7 @@ from homeserver.services.accounts import Accounts
 from homeserver.services.admission import Admission
 from homeserver.services.audience import Audience
 from homeserver.services.blocking import Blocking
+from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.contacts import Contacts
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
@@ -46,6 +47,7 @@ from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.addressing import ExtendedAddressing, Multicast
 from homeserver.xmpp.archive_preferences import Preferences
 from homeserver.xmpp.blocking import BlockingCommand
 from homeserver.xmpp.caps import Caps
@@ -72,6 +74,7 @@ from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
 FEATURES: tuple[type, ...] = (
+    ExtendedAddressing,
     BlockingCommand,
     Caps,
     Commands,
@@ -131,6 +134,8 @@ class World:
     messaging: Messaging
     blocking: Blocking
     reports: Reports
+    limits: Limits
+    broadcasts: Broadcasts
     roles: Roles
     invites: Invites
     registrations: Registrations
@@ -219,6 +224,7 @@ class World:
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
+        await self.broadcasts.settle()
         while self.dispatcher._background or self.delivery._tasks:
             await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
@@ -283,6 +289,10 @@ async def world(
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
+        broadcasts = Broadcasts(messaging, buckets, 50)
+        multicast = Multicast(broadcasts, presence, router)
+        for domain in DOMAINS:
+            router.attach(domain, multicast)
         probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
@@ -308,6 +318,7 @@ async def world(
             rules,
             blocking,
             reports,
+            multicast,
         ]
         features = wiring.build(FEATURES, parts)
         book.collect(features)
@@ -347,6 +358,8 @@ async def world(
                 messaging=messaging,
                 blocking=blocking,
                 reports=reports,
+                limits=buckets,
+                broadcasts=broadcasts,
             )
         finally:
             await caps.close()

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,27 +12,18 @@ import pytest
 
 from homeserver.protocol import namespaces as ns
 from tests.kit.node import HOST, ParleyServer
+from tests.kit.npm import installed
+from tests.kit.npm import node as node_path
 from tests.kit.slix import Slix
 
 pytestmark = pytest.mark.heavy
 
-NPM, NODE = shutil.which("npm"), shutil.which("node")
-PACKAGES = ("@xmpp/client@0.14.0", "ws@8")
-DRIVER = Path(__file__).with_name("xmppjs.mjs")
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver beside what it imports, outside the source tree."""
-    if NPM is None or NODE is None:
-        pytest.skip("npm or node is not installed")
-    folder = tmp_path_factory.mktemp("npm")
-    command = [NPM, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), *PACKAGES]
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=100)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip("npm cannot install @xmpp/client")
-    return Path(shutil.copy(DRIVER, folder))
+    return installed(HERE / "xmppjs.mjs", HERE / "npm" / "xmppjs", tmp_path_factory.mktemp("npm"))
 
 
 class Device:
@@ -73,14 +62,13 @@ class Device:
 
 @contextlib.asynccontextmanager
 async def device(program: Path, node: ParleyServer, name: str, kind: str) -> AsyncIterator[Device]:
-    assert NODE is not None
     services = {
         "starttls": f"xmpp://{HOST}:{node.ports.required}",
         "direct": f"xmpps://{HOST}:{node.ports.xmpps}",
         "websocket": f"wss://{HOST}:{node.ports.https}/xmpp-websocket",
     }
     process = await asyncio.create_subprocess_exec(
-        NODE, program, services[kind], node.domain, name, f"secret-{name}",
+        node_path(), program, services[kind], node.domain, name, f"secret-{name}",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "NODE_EXTRA_CA_CERTS": str(node.authority.ca_file)},
     )  # fmt: skip

@@ -49,7 +49,7 @@ def test_result() -> None:
 def test_error_reply() -> None:
     reply = error_reply(request(), StanzaError("item-not-found", text="gone & lost", application=element("u", "why")))
     assert serialise(reply) == (
-        "<iq type='error' to='romeo@a.example/x' id='1' from='juliet@b.example'><error type='cancel'>"
+        "<iq type='error' to='romeo@a.example/x' id='1' from='juliet@b.example'><error type='cancel' code='404'>"
         f"<item-not-found xmlns='{ns.STANZA_ERRORS}'/>"
         f"<text xmlns='{ns.STANZA_ERRORS}' xml:lang='en'>gone &amp; lost</text><why xmlns='u'/></error></iq>"
     )
