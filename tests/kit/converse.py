@@ -154,7 +154,13 @@ async def browser(site: Site, node: ParleyServer, name: str, way: str, folder: P
     """A browser where ``name`` of ``node`` is logged in, over "websocket" or "bosh". Its log is in ``folder``."""
     assert CHROMIUM is not None
     url = node.base_url + "/http-bind" if way == "bosh" else f"wss://{HOST}:{node.ports.https}/xmpp-websocket"
-    told = {"jid": f"{name}@{node.domain}", "password": f"secret-{name}", "way": _WAYS[way], "url": url, "loglevel": "warn"}
+    told = {
+        "jid": f"{name}@{node.domain}",
+        "password": f"secret-{name}",
+        "way": _WAYS[way],
+        "url": url,
+        "loglevel": "warn",
+    }
     with (folder / f"{name}-{way}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             node_path(), site.driver, folder / f"profile-{name}-{way}", f"{site.url}?{urlencode(told)}",
