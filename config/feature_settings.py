@@ -128,6 +128,21 @@ class PubSubSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileSettings:
+    """What accounts say of themselves, and what they keep for themselves alone."""
+
+    avatar_bytes: Bytes = setting(
+        parse_size("128 KiB"),
+        "Largest picture of an account; `pubsub.item_bytes` has to have room for it.",
+        at_least=8192,
+    )
+    vcard_bytes: Bytes = setting(parse_size("64 KiB"), "Largest vCard, without its picture.", at_least=1024)
+    private_bytes: Bytes = setting(
+        parse_size("1 MiB"), "What the clients of one account keep in private storage and as settings.", at_least=1024
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PushSettings:
     """Notifications to the app servers of mobile clients. They say that something came; what it is the client fetches."""
 

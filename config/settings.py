@@ -21,6 +21,7 @@ from config.feature_settings import (
     ExternalServiceSettings,
     InviteSettings,
     PrivacySettings,
+    ProfileSettings,
     PubSubSettings,
     PushSettings,
     UploadSettings,
@@ -359,6 +360,7 @@ class Settings:
         "External components; they connect to a listener of the kind `component`."
     )
     broadcasts: BroadcastSettings = section(BroadcastSettings)
+    profiles: ProfileSettings = section(ProfileSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)

@@ -10,6 +10,7 @@ from client_api.http.auth import Id
 from client_api.http.endpoint import endpoint
 from homeserver.domain.errors import Forbidden, NotAllowed
 from homeserver.services.directory import MOST, Directory
+from homeserver.services.profiles import Profiles
 from homeserver.services.tokens import Caller
 
 
@@ -21,7 +22,7 @@ class DirectoryQuery(Struct, forbid_unknown_fields=True):
 
 
 class DirectoryEntry(Struct):
-    """An account that was found."""
+    """An account that was found. ``name`` is that of its profile, or the beginning of its address."""
 
     user_id: Id
     jid: str
@@ -37,11 +38,15 @@ class DirectoryPage(Struct):
 class DirectoryEndpoints:
     """Search, where the operator allows it."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, profiles: Profiles) -> None:
         self._directory = directory
+        self._profiles = profiles
 
     @endpoint("GET", "/v1/users", query=DirectoryQuery, returns=DirectoryPage, errors=(Forbidden, NotAllowed))
     async def search_users(self, caller: Caller, query: DirectoryQuery) -> DirectoryPage:
         """Accounts of the own domain whose name begins with a text."""
         found = await self._directory.search(caller.account, query.query, query.limit)
-        return DirectoryPage([DirectoryEntry(one.id, one.jid.bare, one.jid.local or one.jid.bare) for one in found])
+        names = await self._profiles.names(found, caller.account.jid)
+        return DirectoryPage(
+            [DirectoryEntry(one.id, one.jid.bare, names.get(one.jid.bare) or one.jid.local or "") for one in found]
+        )

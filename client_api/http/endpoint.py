@@ -38,7 +38,7 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One declared endpoint. ``also`` are further successful statuses with their bodies; ``content`` the media types of
-    a body that the handler reads itself."""
+    a body that the handler reads itself, ``gives`` those of a `Binary` that it returns."""
 
     method: str
     path: str
@@ -51,6 +51,7 @@ class Endpoint:
     also: Mapping[int, type[msgspec.Struct] | None] = field(default_factory=dict)
     errors: tuple[type[DomainError], ...] = ()
     content: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
 
     @property
     def variables(self) -> list[str]:
@@ -74,6 +75,15 @@ class Answer:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A result that is not JSON."""
+
+    content: bytes
+    media_type: str
+    headers: Mapping[str, str]
+
+
 def endpoint(
     method: str,
     path: str,
@@ -86,12 +96,13 @@ def endpoint(
     also: Mapping[int, type[msgspec.Struct] | None] | None = None,
     errors: tuple[type[DomainError], ...] = (),
     content: tuple[str, ...] = (),
+    gives: tuple[str, ...] = (),
 ) -> Callable[[H], H]:
     """Declare a handler; its docstring's first line becomes the summary."""
 
     def declare(handler: H) -> H:
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
-        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content)
+        made = Endpoint(method, path, summary, returns, status, body, query, auth, also or {}, errors, content, gives)
         unknown = set(inspect.signature(handler).parameters) - {"self", "caller", "call", "body", "query"}
         if unknown != set(made.variables):
             raise TypeError(f"{path}: the handler's parameters do not fit the path: {sorted(unknown)}")
@@ -230,6 +241,8 @@ def _respond(declared: Endpoint, result: Any) -> web.Response:
     status = declared.status
     if isinstance(result, Answer):
         status, result = result.status, result.value
+    if isinstance(result, Binary):
+        return web.Response(status=status, body=result.content, content_type=result.media_type, headers=result.headers)
     if status == HTTPStatus.NO_CONTENT or result is None:
         return web.Response(status=status)
     return web.Response(status=status, body=msgspec.json.encode(result), content_type="application/json")

@@ -78,6 +78,9 @@ def _responses(made: Endpoint, shapes: dict[type[Any], Any]) -> dict[str, Any]:
         answer: dict[str, Any] = {"description": "Done" if status < 300 else "See elsewhere"}
         if kind is not None:
             answer["content"] = {"application/json": {"schema": shapes[kind]}}
+        if made.gives and status == made.status:
+            binary = {"schema": {"type": "string", "format": "binary"}}
+            answer["content"] = dict.fromkeys(made.gives, binary)
         responses[str(status)] = answer
     refused = set(ALWAYS) | {KINDS[error].status for error in made.errors}
     if made.auth:

@@ -23,9 +23,11 @@ from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.profile import ProfileEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.settings import SettingsEndpoints
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
 CLIENT_FRAMES: Final = (
@@ -60,6 +62,8 @@ GROUPS: Final = (
     Calls,
     Blocks,
     PrivacyEndpoints,
+    ProfileEndpoints,
+    SettingsEndpoints,
     FileEndpoints,
     Seeds,
 )

@@ -22,9 +22,11 @@ from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.profile import ProfileEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
 from client_api.xmpp.connection import Connection, Wire
@@ -71,7 +73,7 @@ def build_json(
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
-        DirectoryEndpoints(rules.directory),
+        DirectoryEndpoints(rules.directory, rules.profiles.profiles),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
         messages,
         BroadcastEndpoints(messages, rules.broadcasts),
@@ -85,6 +87,8 @@ def build_json(
         files,
         Blocks(rules.blocking, rules.reports),
         PrivacyEndpoints(rules.privacy),
+        ProfileEndpoints(rules.profiles.profiles, rules.profiles.lookup),
+        SettingsEndpoints(rules.profiles.private),
     ]
     landing = Landing(rules.invites, rules.accounts, rules.limits)
     if settings.upload.enabled:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from config.settings import Settings
 from federation.arrivals import Returned
 from homeserver.app.notifying import build_audience, notify
+from homeserver.app.profiles import ProfileParts, build_profiles
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.metrics import Metrics
@@ -86,6 +87,7 @@ class Rules(NamedTuple):
     push_notifications: PushNotifications
     external_services: ExternalServices
     privacy: Privacy
+    profiles: ProfileParts
     blocking: Blocking
     reports: Reports
     clients: ClientLogins
@@ -190,6 +192,9 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         privacy=privacy,
         broadcasts=build_broadcasts(settings, messaging, limits, stack),
         components=build_components(settings, messaging, outbox, router, presence),
+        profiles=build_profiles(
+            settings.profiles, database, accounts, sessions, presence, pubsub, privacy, router, enquiries, stack
+        ),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         files=files,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 
 
@@ -113,6 +114,15 @@ PEP_DEFAULT: Final = NodeConfig()
 SERVICE_DEFAULT: Final = NodeConfig(
     access_model=AccessModel.OPEN, send_last=SendLast.NEVER, max_items=20, notification_type="headline"
 )
+_PRIVATE_DEFAULT: Final = NodeConfig(access_model=AccessModel.WHITELIST)
+_PRIVATE_LIST: Final = NodeConfig(access_model=AccessModel.WHITELIST, max_items=None, send_last=SendLast.NEVER)
+PRIVATE_NODES: Final[Mapping[str, NodeConfig]] = {
+    ns.BOOKMARKS: _PRIVATE_LIST,
+    ns.BOOKMARKS_LEGACY: _PRIVATE_DEFAULT,
+    ns.DISPLAYED_SYNC: _PRIVATE_LIST,
+}
+"""Nodes of accounts that are never for others, with the configuration they begin with (XEP-0402 s3.3, XEP-0411 s5,
+XEP-0490 s7)."""
 _FIELDS: Final = frozenset(one.name for one in fields(NodeConfig))
 
 

@@ -59,12 +59,13 @@ def status_of(element: Element) -> str:
 class Broadcast(Stanza):
     """A presence that goes to many: serialised once, ``to`` is put into the text for each recipient.
 
-    ``sender`` is the full JID it comes from; it has no ``to`` of its own.
+    ``sender`` is the full JID it comes from; it has no ``to`` of its own. ``said`` is what the client sent, where the
+    server added to it.
     """
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_rest", "said")
 
-    def __init__(self, element: Element, sender: JID) -> None:
+    def __init__(self, element: Element, sender: JID, said: Element | None = None) -> None:
         attributes = {"from": str(sender)}
         attributes.update((key, value) for key, value in element.items() if key not in ("from", "to"))
         copy = Element(PRESENCE, attributes)
@@ -72,6 +73,7 @@ class Broadcast(Stanza):
         copy.extend(element)
         super().__init__(copy, sender, None)
         self._rest = serialise(copy).encode()[len(_START) :]
+        self.said = element if said is None else said
 
     def to_recipient(self, to: JID) -> "Addressed":
         """The copy for one recipient."""

@@ -10,10 +10,11 @@ Sessions are walked over copies: one that is given too much ends at once and lea
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from homeserver.domain.errors import BadRequest, ResourceConstraint
+from homeserver.domain.errors import BadRequest, RateLimited, ResourceConstraint
 from homeserver.domain.subscriptions import SUBSCRIBE
 from homeserver.protocol.presence import Broadcast, presence, priority_of, status_of
 from homeserver.protocol.stanza import PRESENCE, Stanza
@@ -64,9 +65,8 @@ class Presence:
     or more, or raised it from below 0. ``on_shown`` is called with a session whose presence was broadcast, and whether
     it was the first; ``on_gone`` with one that became unavailable. ``on_contact`` is called with a local account and the
     available or unavailable presence that somebody elsewhere showed it; ``on_unreachable`` with a domain whose contacts
-    were shown unavailable because it is out of reach. ``decorate`` may give the element of a
-    presence that goes out another content; what it needs it has loaded in ``prepare``, which a session's first presence
-    waits for.
+    were shown unavailable because it is out of reach. ``decorate`` may give the element of a presence that goes out
+    another content; what it needs it has loaded in ``prepare``, which presence waits for.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Presence:
         return self._available(session, stanza, priority)
 
     def _available(self, session: Session, stanza: Stanza, priority: int) -> Awaitable[None] | None:
-        shown = Broadcast(self.decorate(session, stanza.element), session.jid)
+        shown = Broadcast(self.decorate(session, stanza.element), session.jid, stanza.element)
         session.presence = shown
         session.priority = priority
         roster = self._contacts.held(session.jid.bare)
@@ -134,6 +134,17 @@ class Presence:
         waiting = self._available(session, stanza, priority)
         if waiting is not None:
             await waiting
+
+    def refresh(self, account: Account) -> None:
+        """What `decorate` adds has changed: contacts are told, unless they were told too much lately."""
+        for session in tuple(self._sessions.of(account.jid.bare)):
+            live, before = self._live.get(session), session.presence
+            if live is None or live.roster is None or not isinstance(before, Broadcast):
+                continue
+            shown = session.presence = Broadcast(self.decorate(session, before.said), session.jid, before.said)
+            with suppress(RateLimited):
+                self._admission.broadcast(account)
+                self._show(session, shown, live.roster)
 
     def unavailable(self, session: Session, stanza: Stanza | None) -> None:
         """A session became unavailable, saying so with ``stanza``, or without a word (RFC 6121 s4.5.2).
@@ -179,7 +190,8 @@ class Presence:
             if len(live.directed) >= MAX_DIRECTED:
                 raise ResourceConstraint("presence was sent to too many addresses")
             live.directed.add(to)
-        self._router.route(Broadcast(stanza.element, session.jid).to_recipient(to))
+        shown = stanza.element if stanza.type == UNAVAILABLE else self.decorate(session, stanza.element)
+        self._router.route(Broadcast(shown, session.jid).to_recipient(to))
 
     # --- for a local account ----------------------------------------------------------------------------------------
 
@@ -291,12 +303,7 @@ class Presence:
         live = self._live.setdefault(session, _Live())
         is_new = live.roster is None
         live.roster = roster
-        self._broadcast(roster, shown)
-        account = session.account.jid
-        own = shown.to_recipient(account)
-        for other in tuple(self._sessions.of(account.bare)):
-            if other.presence is not None:
-                other.send(own)
+        self._show(session, shown, roster)
         if is_new:
             self._gather(session, roster)
         took_messages, live.takes_messages = live.takes_messages, session.priority is not None and session.priority >= 0
@@ -306,6 +313,13 @@ class Presence:
         for shown_to in self.on_shown:
             shown_to(session, is_new)
         return self._contacts.deliver_requests(session) if is_new and roster.asking() else None
+
+    def _show(self, session: Session, shown: Broadcast, roster: Roster) -> None:
+        self._broadcast(roster, shown)
+        own = shown.to_recipient(session.account.jid)
+        for other in tuple(self._sessions.of(session.jid.bare)):
+            if other.presence is not None:
+                other.send(own)
 
     async def _announce_later(self, session: Session, shown: Broadcast) -> None:
         roster = await self._contacts.roster(session.account)

@@ -506,3 +506,22 @@ push = Table(
     Index("push_device", "device"),
     info={"owner": "homeserver.storage.push"},
 )
+
+# --- profiles and private data ----------------------------------------------------------------------------------------
+
+vcard = Table(
+    "vcard",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False, comment="vcard-temp without a picture"),
+    info={"owner": "homeserver.storage.vcards"},
+)
+
+private_data = Table(
+    "private_data",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True, comment="tag of the elements, or the name of a document"),
+    Column("payload", LargeBinary, nullable=False),
+    info={"owner": "homeserver.storage.private_data"},
+)

@@ -31,13 +31,23 @@ class CorePresence:
     def show(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
         """Broadcast presence without an address (s4.2 to s4.5), directed presence with one (s4.6)."""
         if stanza.to is not None:
-            if not self.multicast.show(session, stanza):
-                self.presence.directed(session, stanza)
+            loading = self.presence.prepare(session.account)
+            if loading is not None:
+                return self._direct_later(session, stanza, loading)
+            self._direct(session, stanza)
             return None
         if stanza.type == UNAVAILABLE:
             self.presence.unavailable(session, stanza)
             return None
         return self.presence.available(session, stanza)
+
+    async def _direct_later(self, session: Session, stanza: Stanza, loading: Awaitable[None]) -> None:
+        await loading
+        self._direct(session, stanza)
+
+    def _direct(self, session: Session, stanza: Stanza) -> None:
+        if not self.multicast.show(session, stanza):
+            self.presence.directed(session, stanza)
 
     @on_presence(SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, UNSUBSCRIBED, outbound=True)
     def manage(self, session: Session, stanza: Stanza) -> Awaitable[None]:

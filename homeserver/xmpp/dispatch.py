@@ -29,6 +29,8 @@ from homeserver.storage.faults import is_full
 from homeserver.xmpp.core_message import Reader, StartTag, start_tag
 from homeserver.xmpp.errors import stanza_error
 from homeserver.xmpp.feature import SERVICES, Addressee, Handlers, IqKey, IqRequest
+from homeserver.xmpp.message_parts import MessageParts
+from homeserver.xmpp.service_domain import ServiceDomain
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class Dispatcher:
     ) -> None:
         self._iq = handlers.iq
         self._presence = handlers.presence
+        self._parts = MessageParts(handlers.parts)
         self._accounts = accounts
         self._sessions = sessions
         self._router = router
@@ -67,7 +70,7 @@ class Dispatcher:
     def serve(self, domain: str, addressee: Addressee, message: Callable[[JID, Message], bool] | None = None) -> None:
         """Answer IQs to a service of its own domain by the handlers marked with ``addressee``. ``message`` is given each
         message to the domain's address and tells whether it took it."""
-        self._router.attach(domain, _Service(self, addressee, message))
+        self._router.attach(domain, ServiceDomain(self, addressee, message))
 
     def service_iq(self, stanza: Stanza, addressee: Addressee) -> Awaitable[None] | None:
         """Take an IQ for a service."""
@@ -87,20 +90,28 @@ class Dispatcher:
 
         ``start`` is the session's own start tag (see `Reader.read`).
         """
+        if self._parts.may_have(element, raw):
+            return self._message_after(self._parts.take(session, element), session, element, to, start, then)
         if not self._messaging.knows(to, session.jid, session.account):
             return self._message_later(session, element, raw, to, start, then)
-        message = self._reader.read(element, raw, session.jid, to, start, True)
-        try:
-            self._messaging.submit(session.account, session.jid, message, then)
-        except DomainError as refusal:
-            self._refuse(Stanza(element, session.jid, to), refusal)
-            then(None, None)
+        self._submit(session, element, raw, to, start, then)
         return None
+
+    async def _message_after(
+        self, first: Awaitable[None], session: Session, element: Element, to: JID, start: StartTag, then: Then
+    ) -> None:
+        await first
+        await self._message_later(session, element, None, to, start, then)
 
     async def _message_later(
         self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> None:
         await self._messaging.prepare(to, session.jid, session.account)
+        self._submit(session, element, raw, to, start, then)
+
+    def _submit(
+        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
+    ) -> None:
         message = self._reader.read(element, raw, session.jid, to, start, True)
         try:
             self._messaging.submit(session.account, session.jid, message, then)
@@ -354,26 +365,6 @@ class Dispatcher:
                 self._enquiries.answered(reply)
         else:
             self._router.route(reply)
-
-
-class _Service:
-    """What is attached to the domain of a service: it answers IQs, and takes messages that its service knows."""
-
-    def __init__(
-        self, dispatcher: Dispatcher, addressee: Addressee, message: Callable[[JID, Message], bool] | None
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._addressee = addressee
-        self._message = message
-
-    def route(self, stanza: Stanza) -> None:
-        if stanza.name == "iq":
-            self._dispatcher.background(stanza, self._dispatcher.service_iq(stanza, self._addressee))
-
-    def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
-        if self._message is None or not message.to.is_bare or not self._message(message.to, message):
-            raise ServiceUnavailable
-        then(None, None)
 
 
 def _existing(account: Account | None) -> Account | None:

@@ -7,7 +7,7 @@ declarations, so a feature that is not built is not advertised.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from homeserver.protocol.xml import Element
 DECLARATION: Final = "__feature__"
 IQ_HANDLERS: Final = "__on_iq__"
 PRESENCE_TYPES: Final = "__on_presence__"
+MESSAGE_PARTS: Final = "__on_message_part__"
 
 
 class Addressee(Enum):
@@ -133,8 +134,23 @@ def on_presence(*types: str, outbound: bool) -> Callable[[Handler], Handler]:
     return mark
 
 
+def on_message_part(namespace: str, name: str) -> Callable[[Handler], Handler]:
+    """Mark a coroutine method that is given this child of a local client's message, with ``(session, to, part)``; ``to`` is
+    the address as the client wrote it.
+
+    The child is taken out; the message goes on when the method has returned. Raising `DomainError` does not stop it.
+    """
+
+    def mark(handler: Handler) -> Handler:
+        setattr(handler, MESSAGE_PARTS, (*getattr(handler, MESSAGE_PARTS, ()), f"{{{namespace}}}{name}"))
+        return handler
+
+    return mark
+
+
 PresenceHandler = Callable[[Any, Stanza], Awaitable[None] | None]
 IqHandler = Callable[[IqRequest], Awaitable[Element | None]]
+PartHandler = Callable[[Session, str, Element], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +160,7 @@ class Handlers:
     iq: dict[IqKey, IqHandler]
     presence: dict[tuple[str, bool], PresenceHandler]
     declarations: tuple[Declaration, ...]
+    parts: dict[str, PartHandler] = field(default_factory=dict)
 
 
 def collect(features: Iterable[object]) -> Handlers:
@@ -151,6 +168,7 @@ def collect(features: Iterable[object]) -> Handlers:
     iq: dict[IqKey, IqHandler] = {}
     presence: dict[tuple[str, bool], PresenceHandler] = {}
     declarations: list[Declaration] = []
+    parts: dict[str, PartHandler] = {}
     for built in features:
         declarations.append(getattr(built, DECLARATION))
         for name in dir(type(built)):
@@ -163,4 +181,8 @@ def collect(features: Iterable[object]) -> Handlers:
                 if kind in presence:
                     raise ValueError(f"two features handle presence {kind}: the second is {type(built).__name__}")
                 presence[kind] = method  # type: ignore[assignment]
-    return Handlers(iq, presence, tuple(declarations))
+            for tag in getattr(method, MESSAGE_PARTS, ()):
+                if tag in parts:
+                    raise ValueError(f"two features take {tag} out of messages: the second is {type(built).__name__}")
+                parts[tag] = method  # type: ignore[assignment]
+    return Handlers(iq, presence, tuple(declarations), parts)

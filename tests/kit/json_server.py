@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,12 +25,15 @@ from client_api.http.live import LiveServices
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
+from client_api.http.profile import ProfileEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings, PrivacySettings, UploadSettings
+from config.feature_settings import InviteSettings, PrivacySettings, ProfileSettings, PubSubSettings, UploadSettings
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
+from homeserver.app.profiles import build_profiles
 from homeserver.domain.accounts import Account
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
@@ -45,6 +48,7 @@ from homeserver.services.contacts import Contacts
 from homeserver.services.contents import Contents
 from homeserver.services.delivery import Delivery
 from homeserver.services.directory import Directory
+from homeserver.services.enquiries import Enquiries
 from homeserver.services.files import Files
 from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
@@ -53,6 +57,11 @@ from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
+from homeserver.services.pubsub.hosts import Hosts as NodeHosts
+from homeserver.services.pubsub.nodes import Nodes
+from homeserver.services.pubsub.publishing import Publishing
+from homeserver.services.pubsub.service import PubSub
+from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.registrations import Registrations
 from homeserver.services.reports import Reports
 from homeserver.services.retention import Pages
@@ -255,10 +264,27 @@ async def json_server(
         files = Files(database, contents, known, upload, clock, upload.public_url or f"http://127.0.0.1:{port}")
         await files.start()
         file_endpoints = FileEndpoints(files)
+        stack = AsyncExitStack()
+        hosts = NodeHosts(database, known, contacts, {})
+        nodes = Nodes(hosts, database, known, clock, PubSubSettings())
+        publishing = Publishing(hosts, nodes, database, clock)
+        pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+        made = build_profiles(
+            ProfileSettings(),
+            database,
+            known,
+            sessions,
+            presence,
+            pubsub,
+            privacy,
+            router,
+            Enquiries(router),
+            stack,
+        )
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
-            DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members")),
+            DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members"), made.profiles),
             AdministrationEndpoints(known, roles, invitations),
             messages,
             BroadcastEndpoints(messages, Broadcasts(messaging, buckets, 50)),
@@ -270,6 +296,7 @@ async def json_server(
             file_endpoints,
         ]
         endpoints += [Blocks(blocking, reports), PrivacyEndpoints(privacy)]
+        endpoints += [ProfileEndpoints(made.profiles, made.lookup), SettingsEndpoints(made.private)]
         landing = Landing(invitations, known, buckets)
 
         async def ready() -> str | None:
@@ -309,6 +336,7 @@ async def json_server(
             )
         listener.close()
         await server.stop()
+        await stack.aclose()
         await inbox.close()
         await files.close()
         known.close()

@@ -2,15 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from xml.etree.ElementTree import Element
 
-from config.feature_settings import ContactAddressSettings, InviteSettings, PrivacySettings, PubSubSettings
+from config.feature_settings import (
+    ContactAddressSettings,
+    InviteSettings,
+    PrivacySettings,
+    ProfileSettings,
+    PubSubSettings,
+)
 from config.settings import AccountSettings, ContactSettings, LimitSettings
 from homeserver import wiring
+from homeserver.app.profiles import ProfileParts, build_profiles
 from homeserver.domain.accounts import Account, Role
 from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import PageRequest
@@ -50,6 +57,7 @@ from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.addressing import ExtendedAddressing, Multicast
 from homeserver.xmpp.archive_preferences import Preferences
 from homeserver.xmpp.blocking import BlockingCommand
+from homeserver.xmpp.bookmarks import BookmarksConversion, NativeBookmarks
 from homeserver.xmpp.caps import Caps
 from homeserver.xmpp.catalogue import Catalogue
 from homeserver.xmpp.commands import CommandBook, Commands
@@ -59,9 +67,11 @@ from homeserver.xmpp.core_presence import CorePresence
 from homeserver.xmpp.core_roster import CoreRoster
 from homeserver.xmpp.disco import Disco
 from homeserver.xmpp.dispatch import Dispatcher
+from homeserver.xmpp.displayed import DisplayedSync
 from homeserver.xmpp.feature import Addressee, collect
 from homeserver.xmpp.invites import Invitations, InviteCommands
 from homeserver.xmpp.ping_command import PingCommand
+from homeserver.xmpp.private_data import PrivateStorage
 from homeserver.xmpp.pubsub import PubSubRequests
 from homeserver.xmpp.pubsub_disco import PubSubDisco
 from homeserver.xmpp.pubsub_owner import PubSubOwner
@@ -69,25 +79,31 @@ from homeserver.xmpp.queries import LastActivity, Ping, Software, Time, Version
 from homeserver.xmpp.registration import Registration
 from homeserver.xmpp.reporting import Reporting
 from homeserver.xmpp.search import Search
+from homeserver.xmpp.vcards import AvatarConversion, VCard4, VCards
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
 FEATURES: tuple[type, ...] = (
     ExtendedAddressing,
+    AvatarConversion,
     BlockingCommand,
+    BookmarksConversion,
     Caps,
     Commands,
     ContactAddresses,
     CorePresence,
     CoreRoster,
     Disco,
+    DisplayedSync,
     Invitations,
     InviteCommands,
     LastActivity,
+    NativeBookmarks,
     Ping,
     PingCommand,
     Preferences,
+    PrivateStorage,
     PubSubDisco,
     PubSubOwner,
     PubSubRequests,
@@ -95,6 +111,8 @@ FEATURES: tuple[type, ...] = (
     Reporting,
     Search,
     Time,
+    VCard4,
+    VCards,
     Version,
 )
 
@@ -132,6 +150,7 @@ class World:
     mailboxes: Mailboxes
     delivery: Delivery
     messaging: Messaging
+    profiles: ProfileParts
     blocking: Blocking
     reports: Reports
     limits: Limits
@@ -225,6 +244,8 @@ class World:
         """Wait for what goes on in the background."""
         await self.contacts.settle()
         await self.broadcasts.settle()
+        await self.profiles.bookmarks.settle()
+        await self.profiles.avatars.settle()
         while self.dispatcher._background or self.delivery._tasks:
             await asyncio.gather(*self.dispatcher._background, *self.delivery._tasks)
         done = asyncio.get_running_loop().create_future()
@@ -247,6 +268,7 @@ async def world(
     privacy: PrivacySettings | None = None,
     rates: LimitSettings | None = None,
     pubsub_settings: PubSubSettings | None = None,
+    profile_settings: ProfileSettings | None = None,
 ) -> AsyncIterator[World]:
     """Open one over the store at ``path``; open it again for a restart."""
     clock = FakeClock()
@@ -279,6 +301,7 @@ async def world(
         accounts.when_revoked(rules.revoked)
         presence = Presence(contacts, sessions, router, database, clock, rules, admission)
         presence.on_initial.append(delivery.arrived)
+        stack = AsyncExitStack()
         blocking = Blocking(rules, contacts, presence, sessions, router)
         reports = Reports(database, mailboxes, router, admission, clock, privacy_settings)
         hosts = Hosts(database, accounts, contacts, {f"pubsub.{domain}" for domain in DOMAINS})
@@ -286,6 +309,19 @@ async def world(
         nodes = Nodes(hosts, database, accounts, clock, pubsub_settings or PubSubSettings())
         publishing = Publishing(hosts, nodes, database, clock)
         pubsub = PubSub(hosts, nodes, publishing, Subscriptions(hosts, nodes, publishing, database))
+        enquiries = Enquiries(router)
+        profiles = build_profiles(
+            profile_settings or ProfileSettings(),
+            database,
+            accounts,
+            sessions,
+            presence,
+            pubsub,
+            rules,
+            router,
+            enquiries,
+            stack,
+        )
         catalogue = Catalogue("Parley")
         software = Software("Parley", "1.2.3", clock)
         buckets = Limits(LimitSettings(), clock.monotonic)
@@ -310,6 +346,7 @@ async def world(
             presence,
             probes,
             pubsub,
+            *profiles,
             registrations,
             router,
             shown,
@@ -324,7 +361,6 @@ async def world(
         book.collect(features)
         handlers = collect(features)
         catalogue.declare(handlers.declarations)
-        enquiries = Enquiries(router)
         dispatcher = Dispatcher(handlers, accounts, sessions, router, messaging, enquiries, rules)
         for domain in DOMAINS:
             dispatcher.serve(f"pubsub.{domain}", Addressee.PUBSUB)
@@ -356,12 +392,14 @@ async def world(
                 mailboxes=mailboxes,
                 delivery=delivery,
                 messaging=messaging,
+                profiles=profiles,
                 blocking=blocking,
                 reports=reports,
                 limits=buckets,
                 broadcasts=broadcasts,
             )
         finally:
+            await stack.aclose()
             await caps.close()
             await audience.settle()
             await notifications.settle()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from homeserver.domain.accounts import Account, AccountState, Role
 from homeserver.domain.errors import BadRequest, Conflict, NotAcceptable, NotFound
 from homeserver.domain.pubsub import (
+    PRIVATE_NODES,
     AccessModel,
     Affiliation,
     EventKind,
@@ -75,10 +76,10 @@ class Nodes:
             host.account is None and len(host.nodes) >= self._settings.service_nodes
         ):
             raise refusals.max_nodes_exceeded()
-        config = host.default
+        config = host.default if host.account is None else PRIVATE_NODES.get(name, host.default)
         if change is not None:
             config = self.settled(change).applied(config)
-        self._check(host, config)
+        self._check(host, name, config)
         owner = None if asker.bare == host.jid.bare else asker.to_bare()
         return NewNode(host.jid, name, asker.to_bare(), self._clock.now(), config, owner)
 
@@ -95,7 +96,7 @@ class Nodes:
         async with self._hosts.editing(jid) as host:
             stored = host.owned(name, asker)
             config = self.settled(change).applied(stored.node.config)
-            self._check(host, config)
+            self._check(host, name, config)
             if config == stored.node.config:
                 return
             after = await self._database.write(storage.configure, stored.node.id, config, self.keep(config))
@@ -168,7 +169,10 @@ class Nodes:
         """The configuration of new nodes (XEP-0060 s8.3)."""
         return (await self._hosts.host(jid)).default
 
-    def _check(self, host: Host, config: NodeConfig) -> None:
+    def _check(self, host: Host, name: str, config: NodeConfig) -> None:
+        is_private = host.account is not None and name in PRIVATE_NODES
+        if is_private and config.access_model is not AccessModel.WHITELIST:
+            raise NotAcceptable("this node is for its account alone")
         if host.account is None and config.access_model in (AccessModel.PRESENCE, AccessModel.ROSTER):
             raise refusals.unsupported_access_model()
         if max(len(config.title), len(config.description), len(config.type)) > MAX_WORDS:

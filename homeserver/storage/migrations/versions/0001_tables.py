@@ -449,6 +449,18 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.privacy"},
     )
     op.create_table(
+        "private_data",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="tag of the elements, or the name of a document"),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account", "name"),
+        info={"owner": "homeserver.storage.private_data"},
+    )
+    op.create_table(
         "pubsub_affiliation",
         sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("jid", sa.Text(), nullable=False, comment="bare"),
@@ -537,6 +549,17 @@ def upgrade() -> None:
         info={"owner": "homeserver.storage.contacts"},
     )
     op.create_table(
+        "vcard",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False, comment="vcard-temp without a picture"),
+        sa.ForeignKeyConstraint(
+            ["account"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.vcards"},
+    )
+    op.create_table(
         "login_token",
         sa.Column("device", sa.Text(), nullable=False),
         sa.Column("is_new", sa.Boolean(), nullable=False, comment="given out and not used yet (XEP-0484 s5.1)"),
@@ -587,6 +610,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_login_token_expires"))
 
     op.drop_table("login_token")
+    op.drop_table("vcard")
     op.drop_table("roster_version")
     op.drop_table("report_message")
     with op.batch_alter_table("push", schema=None) as batch_op:
@@ -599,6 +623,7 @@ def downgrade() -> None:
 
     op.drop_table("pubsub_item")
     op.drop_table("pubsub_affiliation")
+    op.drop_table("private_data")
     op.drop_table("privacy")
     op.drop_table("last_activity")
     with op.batch_alter_table("invite", schema=None) as batch_op:
