@@ -19,18 +19,16 @@ from tests.kit.node import HOST, ParleyServer
 from tests.kit.server import free_port
 
 BOT = "bot.parley.example"
-VCARD = "vcard-temp"
 NODE = "urn:example:truth"
-NOT_THERE = {"service-unavailable", "feature-not-implemented"}
 LOOKED_FOR = {
     "domain": {
-        ns.CARBONS, ns.BLOCKING, ns.REPORTING, ns.REPORT_SPAM_LEGACY, ns.COMMANDS, ns.REGISTER, ns.EXTERNAL_SERVICES, VCARD,
+        ns.CARBONS, ns.BLOCKING, ns.REPORTING, ns.REPORT_SPAM_LEGACY, ns.COMMANDS, ns.REGISTER, ns.EXTERNAL_SERVICES, ns.VCARD,
         ns.PING, ns.LAST_ACTIVITY, ns.VERSION, ns.DISCO_INFO, ns.DISCO_ITEMS,
     },
     "account": {
-        ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.STANZA_ID, ns.PUSH, ns.PUBSUB, "urn:xmpp:bookmarks:1#compat",
-        "urn:xmpp:bookmarks:1#compat-pep", "urn:xmpp:bookmarks-conversion:0", "urn:xmpp:pep-vcard-conversion:0",
-        "urn:xmpp:mds:server-assist:0",
+        ns.ARCHIVE, ns.ARCHIVE_EXTENDED, ns.STANZA_ID, ns.PUSH, ns.PUBSUB, ns.BOOKMARKS_COMPAT,
+        ns.BOOKMARKS_COMPAT_PEP, ns.BOOKMARKS_CONVERSION, ns.AVATAR_CONVERSION,
+        ns.DISPLAYED_ASSIST,
         *(f"{ns.PUBSUB}#{name}" for name in (
             "publish", "retrieve-items", "item-ids", "multi-items", "config-node-max", "persistent-items", "publish-options",
             "access-open", "access-whitelist", "access-presence", "access-roster", "auto-create", "auto-subscribe",
@@ -116,8 +114,8 @@ ASKS: dict[str, tuple[Ask, ...]] = {
         Ask("set", f"<disable xmlns='{ns.PUSH}' jid='push.far.example'/>", ""),
     ),
     ns.UPLOAD: (Ask("get", f"<request xmlns='{ns.UPLOAD}' filename='a.txt' size='1'/>"),),
-    VCARD: (Ask("get", f"<vCard xmlns='{VCARD}'/>"),),
-    "jabber:iq:private": (Ask("get", "<query xmlns='jabber:iq:private'><a xmlns='urn:example:a'/></query>", ""),),
+    ns.VCARD: (Ask("get", f"<vCard xmlns='{ns.VCARD}'/>"),),
+    ns.PRIVATE: (Ask("get", f"<query xmlns='{ns.PRIVATE}'><a xmlns='urn:example:a'/></query>", ""),),
     f"{ns.PUBSUB}#create-nodes": (Ask("set", _pubsub("<create node='urn:example:plain'/>")),),
     f"{ns.PUBSUB}#create-and-configure": (
         Ask("set", _pubsub(f"<create node='{NODE}'/><configure>{_form(ns.PUBSUB_NODE_CONFIG)}</configure>")),
@@ -164,9 +162,9 @@ QUALITIES = {
     ns.COMMANDS, ns.CAPS, ns.CARBONS_RULES, ns.FULL_TEXT, ns.OFFLINE, ns.PUBSUB, ns.REPORT_ABUSE_LEGACY,
     ns.REPORT_SPAM_LEGACY, ns.RESULT_SET, ns.RETRACTION, ns.RETRACTION_TOMBSTONE, ns.STANZA_ID,
     *(f"{ns.UPLOAD_PURPOSE}#{name}" for name in ("message", "ephemeral")),
-    "http://jabber.org/protocol/address", "urn:ietf:params:xml:ns:vcard-4.0", "urn:xmpp:bookmarks:1#compat",
-    "urn:xmpp:bookmarks:1#compat-pep", "urn:xmpp:bookmarks-conversion:0", "urn:xmpp:pep-vcard-conversion:0",
-    "urn:xmpp:mds:server-assist:0",
+    ns.ADDRESSES, ns.VCARD4, ns.BOOKMARKS_COMPAT,
+    ns.BOOKMARKS_COMPAT_PEP, ns.BOOKMARKS_CONVERSION, ns.AVATAR_CONVERSION,
+    ns.DISPLAYED_ASSIST,
     *(f"{ns.PUBSUB}#{name}" for name in (
         "access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create",
         "auto-subscribe", "config-node-max", "delete-items", "filtered-notifications", "item-ids", "last-published",
