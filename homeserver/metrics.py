@@ -82,7 +82,7 @@ FAMILIES: Final = (
     Family(
         "push",
         "counter",
-        "PushNotifications to app servers: taken, refused for good, not taken this time; dropped because too many waited.",
+        "Notifications to app servers: taken, refused for good, not taken this time; dropped because too many waited.",
         "outcome",
         ("taken", "refused", "failed", "dropped"),
     ),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from client_api.http import frames
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
 from client_api.http.broadcasts import BroadcastEndpoints
@@ -19,6 +20,7 @@ from client_api.http.conversations import Conversations
 from client_api.http.directory import DirectoryEndpoints
 from client_api.http.files import FileEndpoints
 from client_api.http.invites import InviteEndpoints
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.openapi import document
 from client_api.http.presence import PresenceEndpoints
@@ -27,6 +29,7 @@ from client_api.http.profile import ProfileEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 from client_api.http.settings import SettingsEndpoints
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -52,6 +55,9 @@ GROUPS: Final = (
     InviteEndpoints,
     DirectoryEndpoints,
     AdministrationEndpoints,
+    AnnouncementEndpoints,
+    SessionEndpoints,
+    ServerInfoEndpoints,
     Messages,
     BroadcastEndpoints,
     Conversations,

@@ -188,11 +188,14 @@ class ComponentConnection:
         return None
 
     async def _displace(self, component: Component, holder: "ComponentConnection") -> None:
-        """A domain has one connection. Whoever has it keeps it, unless it does not answer any more."""
-        if component.terms.confirms and not await holder.is_alive():
-            self._accept(component)
+        """A domain has one connection. Whoever has it keeps it, unless it does not answer any more; one that answers no
+        pings cannot be asked, and makes room."""
+        if not component.terms.confirms:
+            holder.end("conflict", "another connection took its place")
+        elif await holder.is_alive():
+            self.end("conflict", "this component is connected already")
             return
-        self.end("conflict", "this component is connected already")
+        self._accept(component)
 
     def _accept(self, component: Component) -> None:
         if component.link is not None or self._is_lost:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -19,6 +20,7 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
@@ -26,6 +28,7 @@ from client_api.http.profile import ProfileEndpoints
 from client_api.http.push import PushEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.xmpp.bosh import BoshFace, MakeBosh
@@ -39,6 +42,7 @@ from homeserver.protocol.bosh import BoshFraming
 from homeserver.protocol.framing import WebSocketFraming
 from homeserver.protocol.xml_input import XmlLimits
 from homeserver.services.client_messages import ClientMessages
+from homeserver.xmpp.contact_addresses import Addresses
 from homeserver.xmpp.core_message import Reader
 
 
@@ -70,11 +74,15 @@ def build_json(
     live = Live(gate, rules.tokens, messages, rules.mailboxes, services, rules.limits, bounds)
     files = FileEndpoints(rules.files)
     conversations = Conversations(messages, rules.inbox, rules.mailboxes, rules.pages)
+    office = rules.office
     endpoints: list[object] = [
         auth,
         InviteEndpoints(rules.invites),
         DirectoryEndpoints(rules.directory, rules.profiles.profiles),
         AdministrationEndpoints(rules.accounts, rules.roles, rules.invites),
+        AnnouncementEndpoints(office.announcements, office.notices, rules.roles, settings.domains),
+        SessionEndpoints(office.administration),
+        ServerInfoEndpoints(rules.accounts, Addresses(settings.contact_addresses)),
         messages,
         BroadcastEndpoints(messages, rules.broadcasts),
         conversations,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from config.settings import Settings
 from federation.arrivals import Returned
+from homeserver.app.administering import Office, build_administration, build_office
 from homeserver.app.notifying import build_audience, notify
 from homeserver.app.profiles import ProfileParts, build_profiles
 from homeserver.domain.accounts import Account
@@ -99,6 +100,7 @@ class Rules(NamedTuple):
     invites: Invites
     registrations: Registrations
     directory: Directory
+    office: Office
     components: Components
     broadcasts: Broadcasts
 
@@ -158,6 +160,8 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
     audience = await build_audience(presence, contacts, router, enquiries, database, clock, stack)
     notify(pubsub, audience, contacts, accounts, sessions, router, stack)
     invites = Invites(database, accounts, roles, clock, settings.invites, public_url)
+    administration = build_administration(database, accounts, roles, sessions, contacts, clock)
+    office = await build_office(administration, database, accounts, messaging, sessions, presence, clock, stack)
     files = await open_files(settings, database, accounts, clock, public_url, stack)
     metrics = Metrics()
     measure(metrics, database, sessions, limits, outbox, push_notifications)
@@ -197,6 +201,7 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         ),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
+        office=office,
         files=files,
         clients=ClientLogins(database, settings.tokens, clock),
         verifiers=verifiers,

@@ -77,6 +77,8 @@ async def build(
     else:
         # Nobody sends what an earlier configuration left, so nobody else tells its senders.
         chores.append(rules.outbox.expire)
+    chores.append(rules.office.announcements.resume)
+    rules.office.shutdown.stop = lifecycle.stop
     health = Health(rules.database)
 
     async def why_not_ready() -> str | None:
@@ -104,7 +106,8 @@ async def build(
     control = Control(settings.data_dir, operations)
     chores += [client_messages.purge, rules.retention.purge, rules.reports.purge, rules.files.disposal.purge]
     sweeper = Sweeper(*chores)
-    return [sweeper, *parts, https, control, *build_listeners(settings, xmpp.face, components, https, certificates)]
+    parts = [sweeper, rules.office.announcements, *parts]
+    return [*parts, https, control, *build_listeners(settings, xmpp.face, components, https, certificates)]
 
 
 def take_over(rules: Rules, xmpp: Xmpp, new: Settings) -> None:

@@ -14,8 +14,13 @@ from homeserver.app.rules import Rules, services_of
 from homeserver.protocol.features import StreamOptions
 from homeserver.protocol.sasl import MECHANISMS
 from homeserver.protocol.xml import serialise
+from homeserver.services.reports import ReportVerbs
 from homeserver.xmpp import (
     addressing,
+    administration_accounts,
+    administration_lists,
+    administration_messages,
+    administration_reports,
     archive,
     archive_preferences,
     blocking,
@@ -53,6 +58,14 @@ from homeserver.xmpp.feature import Addressee, collect
 
 VERSION: Final = "0.1.0"
 FEATURES: Final = (
+    administration_accounts.AccountCommands,
+    administration_accounts.AccountQueries,
+    administration_lists.UserLists,
+    administration_lists.UserNumbers,
+    administration_messages.AnnouncementCommands,
+    administration_messages.NoticeCommands,
+    administration_messages.ShutdownCommands,
+    administration_reports.ReportCommands,
     addressing.ExtendedAddressing,
     archive.Archive,
     archive_preferences.Preferences,
@@ -132,6 +145,8 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
             rules.invites,
             rules.registrations,
             rules.directory,
+            *rules.office,
+            ReportVerbs(rules.database, rules.clock),
             multicast,
             catalogue,
             software,
@@ -156,6 +171,7 @@ def build_xmpp(settings: Settings, rules: Rules) -> Xmpp:
     attach_services(settings, rules, dispatcher, catalogue, approvals)
     for domain in settings.domains:
         rules.router.attach(domain, multicast)
+    rules.messaging.copied = multicast.prepare
     by_type: dict[type, Any] = {type(feature): feature for feature in features}
     resumption = Resumption(
         rules.streams, rules.sessions, rules.delivery, rules.mailboxes, rules.clock, settings.limits.resume_time

@@ -43,6 +43,8 @@ NEEDS: Final = (
 )
 HEAVY_NEEDS: Final = (
     Need("profanity", ("profanity",)),
+    Need("chromium", ("chromium",)),
+    Need("npm", ("npm",)),
     Need("libfaketime", ("/usr/lib/*/faketime/libfaketime.so.1",)),
 )
 

@@ -8,6 +8,7 @@ from homeserver.protocol.stanza import PRESENCE, Stanza
 from homeserver.protocol.xml import Element, escape_attribute, serialise
 
 _PRIORITY: Final = "{" + ns.CLIENT + "}priority"
+_SHOW: Final = f"{{{ns.CLIENT}}}show"
 _STATUS: Final = "{" + ns.CLIENT + "}status"
 _START: Final = b"<presence"
 
@@ -48,6 +49,12 @@ def priority_of(element: Element) -> int:
     if not -128 <= value <= 127:
         raise ValueError("priority is outside -128..127")
     return value
+
+
+def show_of(element: Element) -> str:
+    """What a presence says of availability (RFC 6121 s4.7.2.1): ``away``, ``chat``, ``dnd``, ``xa``, "" for plainly there."""
+    found = element.find(_SHOW)
+    return "" if found is None else (found.text or "").strip()
 
 
 def status_of(element: Element) -> str:

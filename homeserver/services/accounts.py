@@ -179,9 +179,15 @@ class Accounts:
         """Active accounts of a domain, guests left out, whose localpart starts with a text, by address."""
         return await self._database.read(storage.search, domain, beginning, limit)
 
-    async def listing(self, domain: str | None = None, after: str = "", limit: int = 100) -> list[Account]:
-        """Accounts that are not deleted, by address, from behind ``after``."""
-        return await self._database.read(storage.listing, domain, after, limit)
+    async def listing(
+        self, domain: str | None = None, after: str = "", limit: int = 100, state: AccountState | None = None
+    ) -> list[Account]:
+        """Accounts that are not deleted, by address, from behind ``after``; all of them, or those in one state."""
+        return await self._database.read(storage.listing, domain, after, limit, state)
+
+    async def count(self, domain: str, state: AccountState | None = None) -> int:
+        """How many accounts a domain has, deleted ones left out, or how many in one state."""
+        return await self._database.read(storage.count, domain, state)
 
     async def devices(self, bare: str) -> list[Device]:
         """The devices of an account, the one seen last first. Raises `NotFound`."""

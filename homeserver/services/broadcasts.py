@@ -5,7 +5,7 @@ one commit.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from homeserver.domain.accounts import Account
@@ -53,6 +53,12 @@ class Broadcasts:
         if wait:
             raise RateLimited("too many messages", wait)
 
+    async def prepare(self, sender: Account, source: JID, recipients: Iterable[JID]) -> None:
+        """Load what `submit` must know, so that it need not wait."""
+        for recipient in recipients:
+            if not self._messaging.knows(recipient, source, sender):
+                await self._messaging.prepare(recipient, source, sender)
+
     def submit(self, sender: Account, source: JID, copies: Sequence[Message], refused: Refused, then: Then) -> None:
         """Send one copy to each recipient. ``then`` is called once, when all that was taken is durable, with one of them,
         or with None where every copy was refused.
@@ -76,9 +82,7 @@ class Broadcasts:
         self, sender: Account, source: JID, copies: Sequence[Message], refused: Refused, then: Then
     ) -> None:
         try:
-            for copy in copies:
-                if not self._messaging.knows(copy.to, source, sender):
-                    await self._messaging.prepare(copy.to, source, sender)
+            await self.prepare(sender, source, [copy.to for copy in copies])
         except Exception as error:  # noqa: BLE001 - the sender is told
             then(None, error)
             return

@@ -8,7 +8,7 @@ up to the group commit; ``then`` follows when the message is durable, and only t
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -61,7 +61,7 @@ class Messaging:
     """Takes messages from local senders and from peers, and answers for them.
 
     ``on_stored`` is called for each after its commit, before its sessions are given it. ``full`` holds the numbers of
-    accounts for which so much waits that no more is taken.
+    accounts for which so much waits that no more is taken. ``copied`` loads what is needed for messages that go to many.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Messaging:
         self.full: Collection[int] = ()
         self._bars = router.bars
         self.on_stored: list[Observer] = []
+        self.copied: Callable[[Account, JID, Message], Awaitable[None]] | None = None
 
     def knows(self, to: JID, source: JID, sender: Account | None = None) -> bool:
         """Whether a message of ``source`` to ``to`` needs no look-up first; otherwise await `prepare`. ``sender`` is the
@@ -91,7 +92,7 @@ class Messaging:
         recipient = None
         if to.domain in self._domains:
             found = self._accounts.peek(to.bare)
-            if isinstance(found, Unknown):
+            if isinstance(found, Unknown) or (found is None and not to.local):
                 return False
             recipient = found
         privacy = self._privacy
@@ -103,6 +104,11 @@ class Messaging:
         """Load what `submit` and `receive` must know about both sides."""
         recipient = await self._accounts.find(to.bare) if to.domain in self._domains else None
         await self._privacy.prepare(sender, source, recipient)
+
+    async def prepare_copies(self, sender: Account, source: JID, message: Message) -> None:
+        """Load the same for all who get a copy of a message to the address of a domain."""
+        if self.copied is not None and not message.to.local:
+            await self.copied(sender, source, message)
 
     def submit(self, sender: Account, source: JID, message: Message, then: Then) -> Stored | None:
         """Take a message from a local sender; ``source`` is the sending session's full JID.
@@ -205,6 +211,15 @@ class Messaging:
                 _hide(stored, recipient, sides.recipient)
                 return
         self._store(message, None, recipient, accepted)
+
+    def announce(self, recipient: Account, message: Message, then: Then) -> Stored:
+        """Take a message that this server itself sends to one of its accounts; nobody's choice of senders keeps it out.
+
+        Returns it with its place, not yet durable. Raises `ResourceConstraint` where too much waits for the account.
+        """
+        if recipient.id in self.full and message.treatment & KEEP:
+            raise ResourceConstraint("Too much waits for this account")
+        return self._store(message, None, recipient, _Accepted(self, None, message.sender, recipient, then))
 
     def _recipient(self, message: Message) -> Account:
         account = self._accounts.peek(message.to.bare)

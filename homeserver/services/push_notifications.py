@@ -46,7 +46,7 @@ MAX_TOLD: Final = 200_000
 CALL_SECONDS: Final = 1.0
 """A call waits no longer than this after the notification before it."""
 PER_SERVICE: Final = 50
-"""PushNotifications that one domain of app servers may have unanswered; one that hangs holds up nobody else's."""
+"""Notifications that one domain of app servers may have unanswered; one that hangs holds up nobody else's."""
 MAX_COUNT: Final = 100
 MAX_BODY: Final = 500
 

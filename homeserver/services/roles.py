@@ -37,14 +37,19 @@ class Roles:
         if asker.role not in STAFF:
             raise Forbidden("only admins and operators may do this")
 
+    def demand_admin(self, asker: Account) -> None:
+        """Raises `Forbidden` for who is no admin."""
+        if asker.role is not Role.ADMIN:
+            raise Forbidden("only admins may do this")
+
     async def subject(self, asker: Account, bare: str, *, admin_only: bool = False) -> Account:
         """The account that ``asker`` wants to change.
 
         Raises `Forbidden` where it may not, `NotAllowed` for its own (so that there is always an admin left), `NotFound`.
         """
         self.demand_staff(asker)
-        if admin_only and asker.role is not Role.ADMIN:
-            raise Forbidden("only admins may do this")
+        if admin_only:
+            self.demand_admin(asker)
         found = await self._accounts.find(bare)
         if found is None or found.state is AccountState.DELETED:
             raise NotFound("no such account")

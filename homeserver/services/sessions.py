@@ -10,13 +10,14 @@ from homeserver.protocol.jid import JID
 class Sessions:
     """Every bound session of this process, hibernating ones (XEP-0198 s5) included.
 
-    ``limit`` is the number of sessions one account may have. ``on_ended`` is called with a session after it is gone
-    for good.
+    ``limit`` is the number of sessions one account may have. ``on_bound`` is called with a session that was registered,
+    ``on_ended`` with one after it is gone for good.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._accounts: dict[str, list[Session]] = {}
+        self.on_bound: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
 
     def bind(self, session: Session) -> None:
@@ -34,6 +35,8 @@ class Sessions:
         if any(other.jid.resource == session.jid.resource for other in bound):
             raise Conflict("Resource in use")
         self._accounts[session.jid.bare] = [*bound, session]
+        for listener in self.on_bound:
+            listener(session)
 
     def unbind(self, session: Session) -> None:
         """Forget a session and tell those who listen. Does nothing for one that is not registered."""

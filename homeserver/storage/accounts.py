@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from homeserver.domain.accounts import Account, AccountState, Role, Verifier
@@ -44,12 +44,45 @@ def by_ids(connection: Connection, ids: Sequence[int]) -> list[Account]:
     return [_account(row) for row in connection.execute(select(account).where(account.c.id.in_(ids)))]
 
 
-def listing(connection: Connection, domain: str | None, after: str, limit: int) -> list[Account]:
-    """Accounts that are not deleted, by address, from behind ``after``; of every domain when ``domain`` is None."""
+def listing(
+    connection: Connection, domain: str | None, after: str, limit: int, state: AccountState | None = None
+) -> list[Account]:
+    """Accounts that are not deleted, by address, from behind ``after``; of every domain when ``domain`` is None, in
+    every other state when ``state`` is None."""
     query = select(account).where(account.c.state != AccountState.DELETED, account.c.jid > after)
     if domain is not None:
         query = query.where(account.c.domain == domain)
+    if state is not None:
+        query = query.where(account.c.state == state)
     return [_account(row) for row in connection.execute(query.order_by(account.c.jid).limit(limit))]
+
+
+def count(connection: Connection, domain: str, state: AccountState | None) -> int:
+    """How many accounts a domain has in a state; in any but DELETED when it is None."""
+    wanted = account.c.state != AccountState.DELETED if state is None else account.c.state == state
+    return int(connection.execute(select(func.count()).where(account.c.domain == domain, wanted)).scalar_one())
+
+
+def created(connection: Connection, id_: int) -> float:
+    """When an account was made, in seconds since the epoch."""
+    return float(connection.execute(select(account.c.created).where(account.c.id == id_)).scalar_one())
+
+
+def newest(connection: Connection) -> int:
+    """The highest number of an account, 0 where there is none."""
+    return int(connection.execute(select(func.max(account.c.id))).scalar_one() or 0)
+
+
+def following(
+    connection: Connection, after: int, last: int, limit: int, domain: str | None, role: Role | None
+) -> list[Account]:
+    """Active accounts with numbers above ``after`` up to ``last``, by number; of one domain and role, or (None) any."""
+    query = select(account).where(account.c.id > after, account.c.id <= last, account.c.state == AccountState.ACTIVE)
+    if domain is not None:
+        query = query.where(account.c.domain == domain)
+    if role is not None:
+        query = query.where(account.c.role == role.value)
+    return [_account(row) for row in connection.execute(query.order_by(account.c.id).limit(limit))]
 
 
 def search(connection: Connection, domain: str, beginning: str, limit: int) -> list[Account]:

@@ -507,6 +507,52 @@ push = Table(
     info={"owner": "homeserver.storage.push"},
 )
 
+# --- what the operator says to everybody ----------------------------------------------------------------------------
+
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("author", Integer, ForeignKey("account.id"), nullable=False),
+    Column("domain", Text, nullable=False, comment="whose accounts are told; empty for every domain"),
+    Column("role", Text, nullable=False, comment="which of them; empty for all"),
+    Column("text", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("last", Integer, nullable=False, comment="highest number of an account when it was made"),
+    Column("reached", Integer, nullable=False, default=0, comment="accounts up to this number are done with"),
+    Column("told", Integer, nullable=False, default=0, comment="how many accounts were sent it"),
+    Column("finished", Float, index=True, comment="null while there is something left to do"),
+    info={"owner": "homeserver.storage.announcements"},
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("kind", Text, primary_key=True, comment="domain/notices.py"),
+    Column("domain", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="grows when it is to be shown again to everybody"),
+    Column("since", Float, nullable=False, comment="when it was first set"),
+    info={"owner": "homeserver.storage.notices"},
+)
+
+notice_seen = Table(
+    "notice_seen",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, comment="the last one that the account was sent"),
+    info={"owner": "homeserver.storage.notices"},
+)
+
+last_login = Table(
+    "last_login",
+    metadata,
+    Column("account", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, comment="when its last session began"),
+    info={"owner": "homeserver.storage.activity"},
+)
+
 # --- profiles and private data ----------------------------------------------------------------------------------------
 
 vcard = Table(

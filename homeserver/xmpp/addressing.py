@@ -109,6 +109,15 @@ class Multicast:
     def route(self, stanza: Stanza) -> None:
         """Nothing else comes to the address of a domain this way."""
 
+    async def prepare(self, sender: Account, source: JID, message: Message) -> None:
+        """Load what `submit` must know of those a message names; what is wrong with it is for `submit` to say."""
+        try:
+            found = envelope(parse_stanza(message.payload))
+        except DomainError:
+            return
+        if found is not None and len(found.recipients) <= self._broadcasts.most:
+            await self._broadcasts.prepare(sender, source, found.recipients)
+
     def submit(self, sender: Account | None, source: JID, message: Message, then: Then) -> None:
         """Deliver a message to everybody it names."""
         if not message.to.is_bare:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from homeserver.domain.accounts import Account, Role
-from homeserver.domain.errors import BadRequest, DomainError, Forbidden, NotAllowed, NotFound
+from homeserver.domain.errors import BadRequest, DomainError, FeatureNotImplemented, Forbidden, NotAllowed, NotFound
 from homeserver.protocol import forms
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.xml import Element, element
@@ -140,9 +140,11 @@ class CommandBook:
         return [known for _, (known, _) in sorted(self._steps.items()) if account.role in known.roles]
 
     def find(self, node: str) -> tuple[Command, Step]:
-        """A command and its method. Raises `NotFound`."""
+        """A command and its method. Raises `NotFound`, `FeatureNotImplemented` for one of XEP-0133 (s5)."""
         known = self._steps.get(node)
         if known is None:
+            if node.startswith(f"{ns.ADMIN}#"):
+                raise FeatureNotImplemented("This command is not offered")
             raise NotFound("There is no such command")
         return known
 

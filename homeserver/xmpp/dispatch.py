@@ -94,7 +94,7 @@ class Dispatcher:
             return self._message_after(self._parts.take(session, element), session, element, to, start, then)
         if not self._messaging.knows(to, session.jid, session.account):
             return self._message_later(session, element, raw, to, start, then)
-        self._submit(session, element, raw, to, start, then)
+        self._submit(session, self._reader.read(element, raw, session.jid, to, start, True), element, then)
         return None
 
     async def _message_after(
@@ -107,16 +107,15 @@ class Dispatcher:
         self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
     ) -> None:
         await self._messaging.prepare(to, session.jid, session.account)
-        self._submit(session, element, raw, to, start, then)
-
-    def _submit(
-        self, session: Session, element: Element, raw: bytes | None, to: JID, start: StartTag, then: Then
-    ) -> None:
         message = self._reader.read(element, raw, session.jid, to, start, True)
+        await self._messaging.prepare_copies(session.account, session.jid, message)
+        self._submit(session, message, element, then)
+
+    def _submit(self, session: Session, message: Message, element: Element, then: Then) -> None:
         try:
             self._messaging.submit(session.account, session.jid, message, then)
         except DomainError as refusal:
-            self._refuse(Stanza(element, session.jid, to), refusal)
+            self._refuse(Stanza(element, session.jid, message.to), refusal)
             then(None, None)
 
     def presence(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:

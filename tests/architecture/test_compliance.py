@@ -39,9 +39,6 @@ servers (N/A or no in both columns) are left out."""
 OPEN = {("Core", "Core features"), ("IM", "Group Chat"), ("IM", "Advanced Group Chat")}
 """What is not met. Everything else has to be."""
 
-NOT_YET = {"XEP-0133"}
-"""Expected documents that the declarations lack."""
-
 EXPECTED = {
     f"XEP-{number}"
     for line in (
@@ -69,11 +66,10 @@ def test_lines_are_those_of_the_suites() -> None:
 
 @pytest.mark.parametrize("line", compliance.LINES, ids=lambda line: f"{line.suite}-{line.feature}")
 def test_a_line_is_green_and_proven(line: compliance.Line) -> None:
-    waiting = NOT_YET.intersection(line.documents)
-    is_open = (line.suite, line.feature) in OPEN or bool(waiting)
+    is_open = (line.suite, line.feature) in OPEN
     assert (line.state == compliance.OPEN) == is_open, line.lacking
     assert line.proofs or is_open
-    for proof in () if waiting else line.proofs:
+    for proof in line.proofs:
         path, _, name = proof.partition("::")
         assert (ROOT / "tests" / path).exists(), proof
         assert name in defined(path), proof
@@ -81,12 +77,11 @@ def test_a_line_is_green_and_proven(line: compliance.Line) -> None:
 
 def test_every_expected_document_is_declared() -> None:
     declared = {one.document: one for one in protocols.supports() if one.document.startswith("XEP")}
-    assert EXPECTED - set(declared) == NOT_YET
-    assert set(declared) <= EXPECTED
+    assert set(declared) == EXPECTED
     assert all(one.version and one.status for one in declared.values())
 
 
 def test_what_is_named_besides_has_a_title() -> None:
     for named in (*compliance.NOT_REQUIRED, *compliance.FUTURE):
         assert named.document in TITLES
-        assert named.note or compliance.status_of(named.document) or named.document in NOT_YET, named
+        assert named.note or compliance.status_of(named.document), named

@@ -11,6 +11,7 @@ import aiohttp
 
 from client_api.http.administration import AdministrationEndpoints
 from client_api.http.amendments import Amendments
+from client_api.http.announcements import AnnouncementEndpoints
 from client_api.http.app import FIRST_REQUEST, Hosts, HttpServer, build_http
 from client_api.http.auth import Auth
 from client_api.http.blocks import Blocks
@@ -22,16 +23,25 @@ from client_api.http.files import FileEndpoints, FileRoutes
 from client_api.http.invites import InviteEndpoints
 from client_api.http.landing import Landing
 from client_api.http.live import LiveServices
+from client_api.http.live_sessions import SessionEndpoints
 from client_api.http.messages import Messages
 from client_api.http.presence import PresenceEndpoints
 from client_api.http.privacy import PrivacyEndpoints
 from client_api.http.profile import ProfileEndpoints
 from client_api.http.search import Searching
 from client_api.http.seeds import Seeds
+from client_api.http.server_info import ServerInfoEndpoints
 from client_api.http.settings import SettingsEndpoints
 from client_api.http.socket import Live, SocketBounds
 from client_api.http.wellknown import WellKnown, links
-from config.feature_settings import InviteSettings, PrivacySettings, ProfileSettings, PubSubSettings, UploadSettings
+from config.feature_settings import (
+    ContactAddressSettings,
+    InviteSettings,
+    PrivacySettings,
+    ProfileSettings,
+    PubSubSettings,
+    UploadSettings,
+)
 from config.settings import AccountSettings, ArchiveSettings, HttpSettings, LimitSettings, TokenSettings
 from homeserver.app.profiles import build_profiles
 from homeserver.domain.accounts import Account
@@ -39,7 +49,9 @@ from homeserver.domain.ids import IdSource
 from homeserver.domain.messages import Message
 from homeserver.protocol.jid import JID
 from homeserver.services.accounts import Accounts
+from homeserver.services.administration import Administration
 from homeserver.services.admission import Admission
+from homeserver.services.announcements import Announcements
 from homeserver.services.blocking import Blocking
 from homeserver.services.broadcasts import Broadcasts
 from homeserver.services.client_messages import ClientMessages
@@ -53,8 +65,10 @@ from homeserver.services.files import Files
 from homeserver.services.inbox import Inbox
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.logins import Logins
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.notices import Notices
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
 from homeserver.services.pubsub.hosts import Hosts as NodeHosts
@@ -72,6 +86,7 @@ from homeserver.services.sessions import Sessions
 from homeserver.services.tokens import Tokens
 from homeserver.storage.blobs import Blobs
 from homeserver.storage.database import Database, open_database
+from homeserver.xmpp.contact_addresses import Addresses
 from homeserver.xmpp.core_message import Reader, start_tag
 from tests.kit.fakes import FakeOutbox, stanza
 from tests.kit.server import free_port
@@ -281,11 +296,17 @@ async def json_server(
             Enquiries(router),
             stack,
         )
+        announcements = Announcements(database, messaging, sessions, clock)
+        notices = Notices(database, messaging, sessions, clock)
+        presence.on_initial.append(notices.greet)
         endpoints: list[object] = [
             auth,
             InviteEndpoints(invitations),
             DirectoryEndpoints(Directory(known, buckets, accounts.directory == "members"), made.profiles),
             AdministrationEndpoints(known, roles, invitations),
+            AnnouncementEndpoints(announcements, notices, roles, DOMAINS),
+            ServerInfoEndpoints(known, Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",)))),
+            SessionEndpoints(Administration(known, roles, sessions, contacts, Logins(database, clock))),
             messages,
             BroadcastEndpoints(messages, Broadcasts(messaging, buckets, 50)),
             PresenceEndpoints(contacts, sessions, live),
@@ -337,6 +358,8 @@ async def json_server(
         listener.close()
         await server.stop()
         await stack.aclose()
+        await announcements.stop(0)
+        await notices.settle()
         await inbox.close()
         await files.close()
         known.close()

@@ -25,7 +25,9 @@ from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 from homeserver.protocol.xml import parse_stanza, text_of
 from homeserver.services.accounts import Accounts
+from homeserver.services.administration import Administration
 from homeserver.services.admission import Admission
+from homeserver.services.announcements import Announcements
 from homeserver.services.audience import Audience
 from homeserver.services.blocking import Blocking
 from homeserver.services.broadcasts import Broadcasts
@@ -36,8 +38,10 @@ from homeserver.services.enquiries import Enquiries
 from homeserver.services.entity_caps import EntityCaps
 from homeserver.services.invites import Invites
 from homeserver.services.limits import Limits
+from homeserver.services.logins import Logins
 from homeserver.services.mailboxes import Mailboxes
 from homeserver.services.messaging import Messaging
+from homeserver.services.notices import Notices
 from homeserver.services.notifications import Notifications
 from homeserver.services.presence import Presence
 from homeserver.services.privacy import Privacy
@@ -48,13 +52,18 @@ from homeserver.services.pubsub.publishing import Publishing
 from homeserver.services.pubsub.service import PubSub
 from homeserver.services.pubsub.subscriptions import Subscriptions
 from homeserver.services.registrations import Registrations
-from homeserver.services.reports import Reports
+from homeserver.services.reports import Reports, ReportVerbs
 from homeserver.services.roles import Roles
 from homeserver.services.router import Router
 from homeserver.services.sessions import Sessions
+from homeserver.services.shutdown import Shutdown
 from homeserver.storage import accounts as account_storage
 from homeserver.storage.database import Database, open_database
 from homeserver.xmpp.addressing import ExtendedAddressing, Multicast
+from homeserver.xmpp.administration_accounts import AccountCommands, AccountQueries
+from homeserver.xmpp.administration_lists import UserLists, UserNumbers
+from homeserver.xmpp.administration_messages import AnnouncementCommands, NoticeCommands, ShutdownCommands
+from homeserver.xmpp.administration_reports import ReportCommands
 from homeserver.xmpp.archive_preferences import Preferences
 from homeserver.xmpp.blocking import BlockingCommand
 from homeserver.xmpp.bookmarks import BookmarksConversion, NativeBookmarks
@@ -85,6 +94,14 @@ from tests.kit.fakes import FakeOutbox, FakeSession, stanza
 
 DOMAINS = ("a.example", "b.example")
 FEATURES: tuple[type, ...] = (
+    AccountCommands,
+    AccountQueries,
+    AnnouncementCommands,
+    NoticeCommands,
+    ReportCommands,
+    ShutdownCommands,
+    UserLists,
+    UserNumbers,
     ExtendedAddressing,
     AvatarConversion,
     BlockingCommand,
@@ -158,6 +175,10 @@ class World:
     roles: Roles
     invites: Invites
     registrations: Registrations
+    administration: Administration
+    announcements: Announcements
+    notices: Notices
+    shutdown: Shutdown
     live: list[FakeSession] = field(default_factory=list)
 
     async def account(self, name: str) -> Account:
@@ -329,10 +350,21 @@ async def world(
         multicast = Multicast(broadcasts, presence, router)
         for domain in DOMAINS:
             router.attach(domain, multicast)
+        messaging.copied = multicast.prepare
         probes = Probes(presence, contacts, sessions, router)
         invites = Invites(database, accounts, roles, clock, InviteSettings(), "https://a.example")
         registrations = Registrations(accounts, invites, contacts)
         directory = Directory(accounts, buckets, True)
+        logins = Logins(database, clock)
+        sessions.on_bound.append(logins.bound)
+        accounts.when_revoked(logins.revoked)
+        administration = Administration(accounts, roles, sessions, contacts, logins)
+        announcements = Announcements(database, messaging, sessions, clock)
+        notices = Notices(database, messaging, sessions, clock)
+        await notices.load()
+        presence.on_initial.append(notices.greet)
+        accounts.when_revoked(notices.revoked)
+        shutdown = Shutdown(announcements)
         book = CommandBook(clock)
         shown = Addresses(ContactAddressSettings(admin=("xmpp:admin@a.example",), abuse=("mailto:abuse@a.example",)))
         parts: list[Any] = [
@@ -355,6 +387,11 @@ async def world(
             rules,
             blocking,
             reports,
+            administration,
+            announcements,
+            notices,
+            shutdown,
+            ReportVerbs(database, clock),
             multicast,
         ]
         features = wiring.build(FEATURES, parts)
@@ -395,11 +432,18 @@ async def world(
                 profiles=profiles,
                 blocking=blocking,
                 reports=reports,
+                administration=administration,
+                announcements=announcements,
+                notices=notices,
+                shutdown=shutdown,
                 limits=buckets,
                 broadcasts=broadcasts,
             )
         finally:
             await stack.aclose()
+            shutdown.close()
+            await announcements.stop(0)
+            await notices.settle()
             await caps.close()
             await audience.settle()
             await notifications.settle()

@@ -1,6 +1,10 @@
 """One text for several recipients over JSON."""
 
+from pathlib import Path
 from typing import Any
+
+from config.units import parse_rate
+from tests.kit.json_server import json_server, with_limits
 
 
 async def shown(server: Any, by: str, peer: str) -> list[str]:
@@ -45,3 +49,14 @@ async def test_bounds(server):
     wanted = {"to": [f"u{number}@a.example" for number in range(51)], "client_id": "c1", "text": "news"}
     assert (await server.call("POST", "/v1/broadcasts", wanted, by="alice"))[0] == 422
     assert (await server.call("POST", "/v1/broadcasts", wanted | {"to": []}, by="alice"))[0] == 400
+
+
+async def test_s78_broadcasts_are_slowed(tmp_path: Path) -> None:
+    """Every address counts as a message."""
+    limits = with_limits(off_on_loopback=False, stanzas_per_account=parse_rate("60 per hour"))
+    async with json_server(tmp_path / "data" / "parley.db", limits=limits) as server:
+        await server.token("alice")
+        wanted = {"to": [f"u{number}@a.example" for number in range(50)], "text": "news"}
+        assert (await server.call("POST", "/v1/broadcasts", wanted | {"client_id": "1"}, by="alice"))[0] == 201
+        status, problem = await server.call("POST", "/v1/broadcasts", wanted | {"client_id": "2"}, by="alice")
+        assert (status, problem["type"]) == (429, "urn:parley:problem:rate-limited")

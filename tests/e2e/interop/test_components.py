@@ -235,6 +235,11 @@ async def test_a_component_that_answers_no_pings(tmp_path: Path, authority: Auth
             await ann.settled()
             async with RawComponent(BOT, port, answers=False) as bot:
                 await bot.until(lambda: bot.bodies == ["four"])
+                async with RawComponent(BOT, port, answers=False) as fresh:
+                    await bot.until(lambda: bot.is_over)
+                    assert (bot.error, fresh.error) == ("conflict", "")
+                    ann.say(f"a@{BOT}", "five")
+                    await fresh.until(lambda: fresh.bodies == ["five"])
     finally:
         await server.kill9()
 

@@ -1,18 +1,21 @@
 """converse.js in headless Chromium, over WebSocket and over BOSH: login, contacts, messages, history after a reload,
-resumption, upload, OMEMO between two browsers."""
+resumption, upload, avatars, OMEMO between two browsers."""
 
 import asyncio
+import base64
+import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+import slixmpp
 
 from tests.kit.converse import CHROMIUM, Site, browser, served
 from tests.kit.node import ParleyServer
 from tests.kit.npm import installed
-from tests.kit.slix import Slix
+from tests.kit.slix import PLUGINS, Slix
 
 pytestmark = [
     pytest.mark.heavy,
@@ -35,8 +38,8 @@ async def site(driver: Path) -> AsyncIterator[Site]:
         yield made
 
 
-def slix(node: ParleyServer, name: str) -> Slix:
-    return Slix(node.endpoint, next(found for found in node.accounts if found.local == name))
+def slix(node: ParleyServer, name: str, plugins: tuple[str, ...] = PLUGINS) -> Slix:
+    return Slix(node.endpoint, next(found for found in node.accounts if found.local == name), plugins=plugins)
 
 
 @pytest.mark.parametrize(("way", "name"), WAYS)
@@ -81,6 +84,33 @@ async def test_a_file_is_uploaded(
         async with asyncio.timeout(30), aiohttp.ClientSession() as http, http.get(url, ssl=context) as answer:
             assert answer.status == 200
             assert await answer.text() == "content of the file"
+
+
+async def test_avatars_both_ways(site: Site, one: ParleyServer, two: ParleyServer, tmp_path: Path) -> None:
+    """The page stores a vCard (XEP-0054), its contact publishes by PEP (XEP-0084): each sees the other's picture."""
+    own, far = "fay@one.example", "fay@two.example"
+    pictures = [b"\x89PNG\r\n\x1a\n" + word * 50 for word in (b"page", b"peer")]
+    here, there = (base64.b64encode(picture).decode() for picture in pictures)
+    plugins = (*PLUGINS, "xep_0054", "xep_0060", "xep_0084", "xep_0153", "xep_0163")
+    async with slix(two, "fay", plugins) as peer, browser(site, one, "fay", "websocket", tmp_path) as page:
+        await page.run(f"api.contacts.add({{ jid: '{far}' }}, true, true).then(() => null)")
+        await peer.sees(own, "subscribe")
+        peer.xmpp.send_presence(pto=own, ptype="subscribed")
+        peer.xmpp.send_presence_subscription(pto=own, ptype="subscribe")
+        # who asked for a subscription takes the one in return without asking the user
+        await page.until(f"(await api.contacts.get('{far}'))?.get('subscription') === 'both'")
+        await page.run(f"api.vcard.set('{own}', {{ image: '{here}', image_type: 'image/png' }}).then(() => null)")
+        name = hashlib.sha1(pictures[0], usedforsecurity=False).hexdigest()
+        await peer.until(lambda: any(name in str(found) for found in peer.presences), "presence with the avatar")
+        card = await peer.plugin(54).get_vcard(slixmpp.JID(own), cached=False, timeout=30)
+        assert card["vcard_temp"]["PHOTO"]["BINVAL"] == pictures[0]
+        name = hashlib.sha1(pictures[1], usedforsecurity=False).hexdigest()
+        await peer.plugin(84).publish_avatar(pictures[1], timeout=30)
+        await peer.plugin(84).publish_avatar_metadata(
+            [{"id": name, "type": "image/png", "bytes": len(pictures[1])}], timeout=30
+        )
+        await page.open(far)
+        await page.until(f"_converse.state.vcards.get('{far}')?.get('image') === '{there}'")
 
 
 async def test_omemo_between_two_browsers(site: Site, one: ParleyServer, two: ParleyServer, tmp_path: Path) -> None:

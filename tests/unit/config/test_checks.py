@@ -44,7 +44,7 @@ def test_tls_needs_a_certificate() -> None:
     assert problems(HEAD + "[[listen]]\nkind='xmpp'\nport=1\nhost='::1'\ntls='optional'\n") == []
 
 
-@pytest.mark.parametrize("kind", ["xmpp", "https"])
+@pytest.mark.parametrize("kind", ["xmpp", "https", "component"])
 def test_cleartext_only_on_loopback_or_with_an_override(kind: str) -> None:
     text = HEAD + f"[[listen]]\nkind='{kind}'\nport=1\ntls='optional'\n"
     (problem,) = problems(text)
@@ -133,3 +133,24 @@ def test_external_services_that_are_right() -> None:
     stun = "[[external_service]]\ntype='stun'\nhost='2001:db8::1'\n"
     turn = "[[external_service]]\ntype='turn'\nhost='turn.example.org'\nsecret='s'\ntransport='tcp'\n"
     assert problems(HEAD + CERTIFICATE + stun + turn) == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        ("bot.example.org", ""),
+        ("a.bot.example.org", ""),
+        ("example.org", "component[1].domain"),
+        ("bot.other.example", "component[1].domain"),
+        ("notexample.org", "component[1].domain"),
+        ("pubsub.example.org", "twice"),
+    ],
+)
+def test_the_domain_of_a_component_is_below_one_that_is_served(domain: str, said: str) -> None:
+    found = problems(HEAD + CERTIFICATE + f"[[component]]\ndomain='{domain}'\nsecret='s'\n")
+    assert any(said in problem for problem in found) if said else found == []
+
+
+def test_a_component_has_a_secret() -> None:
+    (problem,) = problems(HEAD + CERTIFICATE + "[[component]]\ndomain='bot.example.org'\nsecret=''\n")
+    assert "component[1].secret" in problem

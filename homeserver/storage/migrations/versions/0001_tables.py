@@ -107,6 +107,13 @@ def upgrade() -> None:
         batch_op.create_index("entry_peer", ["owner", "peer", "id"], unique=False)
 
     op.create_table(
+        "last_login",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False, comment="when its last session began"),
+        sa.PrimaryKeyConstraint("account"),
+        info={"owner": "homeserver.storage.activity"},
+    )
+    op.create_table(
         "log",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False, comment="microseconds since the epoch"),
@@ -142,6 +149,26 @@ def upgrade() -> None:
         sa.Column("settled", sa.BigInteger(), nullable=False, comment="everything up to this id needs no delivery"),
         sa.PrimaryKeyConstraint("account"),
         info={"owner": "homeserver.storage.mailboxes"},
+    )
+    op.create_table(
+        "notice",
+        sa.Column("kind", sa.Text(), nullable=False, comment="domain/notices.py"),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column(
+            "version", sa.BigInteger(), nullable=False, comment="grows when it is to be shown again to everybody"
+        ),
+        sa.Column("since", sa.Float(), nullable=False, comment="when it was first set"),
+        sa.PrimaryKeyConstraint("kind", "domain"),
+        info={"owner": "homeserver.storage.notices"},
+    )
+    op.create_table(
+        "notice_seen",
+        sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="the last one that the account was sent"),
+        sa.PrimaryKeyConstraint("account", "kind"),
+        info={"owner": "homeserver.storage.notices"},
     )
     op.create_table(
         "outbox",
@@ -282,6 +309,28 @@ def upgrade() -> None:
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.create_index("stream_account", ["account"], unique=False)
         batch_op.create_index("stream_expires", ["expires"], unique=False)
+
+    op.create_table(
+        "announcement",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("author", sa.Integer(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False, comment="whose accounts are told; empty for every domain"),
+        sa.Column("role", sa.Text(), nullable=False, comment="which of them; empty for all"),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("last", sa.Integer(), nullable=False, comment="highest number of an account when it was made"),
+        sa.Column("reached", sa.Integer(), nullable=False, comment="accounts up to this number are done with"),
+        sa.Column("told", sa.Integer(), nullable=False, comment="how many accounts were sent it"),
+        sa.Column("finished", sa.Float(), nullable=True, comment="null while there is something left to do"),
+        sa.ForeignKeyConstraint(
+            ["author"],
+            ["account.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        info={"owner": "homeserver.storage.announcements"},
+    )
+    with op.batch_alter_table("announcement", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_announcement_finished"), ["finished"], unique=False)
 
     op.create_table(
         "archive_exception",
@@ -646,6 +695,10 @@ def downgrade() -> None:
     op.drop_table("contact")
     op.drop_table("blocked")
     op.drop_table("archive_exception")
+    with op.batch_alter_table("announcement", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_announcement_finished"))
+
+    op.drop_table("announcement")
     with op.batch_alter_table("stream", schema=None) as batch_op:
         batch_op.drop_index("stream_expires")
         batch_op.drop_index("stream_account")
@@ -664,9 +717,12 @@ def downgrade() -> None:
     op.drop_table("peer_document")
     op.drop_table("peer_batch")
     op.drop_table("outbox")
+    op.drop_table("notice_seen")
+    op.drop_table("notice")
     op.drop_table("mailbox")
     op.drop_table("log_state")
     op.drop_table("log")
+    op.drop_table("last_login")
     with op.batch_alter_table("entry", schema=None) as batch_op:
         batch_op.drop_index("entry_peer")
 
