@@ -356,6 +356,7 @@ class Settings:
     )
     privacy: PrivacySettings = section(PrivacySettings)
     pubsub: PubSubSettings = section(PubSubSettings)
+    profiles: ProfileSettings = section(ProfileSettings)
     component: tuple[ComponentSettings, ...] = tables(
         "External components; they connect to a listener of the kind `component`."
     )

@@ -5,7 +5,6 @@ unknown attributes under ``attributes``, so that `to_element` makes an equal sta
 order between children of different kinds is not kept; it has no meaning (RFC 6120 s11.7).
 """
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from xml.etree.ElementTree import ParseError, XMLPullParser
@@ -14,7 +13,7 @@ from msgspec import Meta, Struct, field
 
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.stanza import LANG, MESSAGE
-from homeserver.protocol.xml import Element, element, serialise
+from homeserver.protocol.xml import Element, element, fits_xml, serialise
 
 MAX_DEPTH: Final = 30
 MAX_XML: Final = 262_144
@@ -24,7 +23,6 @@ _BODY: Final = f"{{{ns.CLIENT}}}body"
 _THREAD: Final = f"{{{ns.CLIENT}}}thread"
 _REPLY: Final = f"{{{ns.REPLY}}}reply"
 _ORIGIN: Final = f"{{{ns.STANZA_ID}}}origin-id"
-_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ID_ONLY: Final = {"id"}
 _NAMING: Final = {
     f"{{{ns.CORRECTION}}}replace": "replaces",
@@ -238,7 +236,7 @@ def check(root: Element) -> None:
         below: list[Element] = []
         for node in level:
             for text in (node.text, node.tail, *node.attrib.values()):
-                if text and _NO_XML.search(text):
+                if text and not fits_xml(text):
                     raise InvalidEvent("a text holds a character that XML does not allow")
             below.extend(node)
         level = below

@@ -5,6 +5,7 @@ Elements are `xml.etree.ElementTree.Element` with ``{namespace}name`` tags. What
 namespaces without inventing prefixes for elements, and costs a seventh.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element, fromstring
@@ -18,6 +19,7 @@ __all__ = [
     "element",
     "escape_attribute",
     "escape_text",
+    "fits_xml",
     "local_name",
     "namespace_of",
     "parse_own",
@@ -26,6 +28,7 @@ __all__ = [
     "text_of",
 ]
 
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _XML_PREFIX: Final = "{" + ns.XML + "}"
 _STREAM_START: Final = f"<stream xmlns='{ns.CLIENT}'>".encode()
 
@@ -65,6 +68,11 @@ def namespace_of(subject: Element) -> str:
 def local_name(subject: Element) -> str:
     """The name of an element without its namespace."""
     return subject.tag.rpartition("}")[2]
+
+
+def fits_xml(text: str) -> bool:
+    """Whether a text has only characters that XML can hold (XML 1.0 s2.2). What came as XML has no others."""
+    return _NO_XML.search(text) is None
 
 
 def escape_text(text: str) -> str:

@@ -185,9 +185,11 @@ class Notifications:
         """The newest items of the account itself and of its contacts here (XEP-0163 s4.3.4)."""
         await self._give(session, session.account, interests)
         roster = await self._contacts.roster(session.account)
-        for jid in roster.subscriptions:
+        contacts = {jid.bare: jid for jid in roster.subscriptions if self._router.is_local(jid.domain)}
+        having = await self._pubsub.hosts.with_nodes(contacts)
+        for jid in [contacts[bare] for bare in contacts if bare in having]:
             host = self._pubsub.hosts.peek(jid.bare)
-            if not self._router.is_local(jid.domain) or (host is not None and interests.isdisjoint(host.nodes)):
+            if host is not None and interests.isdisjoint(host.nodes):
                 continue
             owner = await self._accounts.find(jid.bare)
             if owner is not None and owner.state is not AccountState.DELETED:

@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from homeserver.domain.errors import DomainError, NotFound, TooLarge
+from homeserver.domain.errors import BadRequest, DomainError, NotFound, TooLarge
 from homeserver.domain.pubsub import AccessModel, NewItem, NodeConfigChange
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol import vcards
-from homeserver.protocol.xml import Element, element, parse_own, serialise, text_of
+from homeserver.protocol.xml import Element, element, fits_xml, parse_own, serialise, text_of
 from homeserver.services.accounts import Ending, Revocation
 from homeserver.services.avatars import decoded
 from homeserver.storage import vcards as storage
@@ -96,7 +96,10 @@ class Profiles:
         return profile_of(found, await self.avatars.find(account.jid, asker))
 
     async def set_profile(self, account: Account, name: str, bio: str) -> None:
-        """Replace name and text; everything else of the vCard stays. Raises as `set_vcard`."""
+        """Replace name and text; everything else of the vCard stays. Raises as `set_vcard`, and `BadRequest` for characters
+        that XML cannot hold."""
+        if not (fits_xml(name) and fits_xml(bio)):
+            raise BadRequest("a text holds a character that is not allowed")
         async with self._lock(account):
             before = await self._visible(account, account.jid)
             made = element(ns.VCARD, "vCard")

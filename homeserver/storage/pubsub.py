@@ -73,6 +73,15 @@ def load(conn: Connection, host: str) -> list[StoredNode]:
     return list(found.values())
 
 
+def hosts_with_nodes(conn: Connection, hosts: Sequence[str]) -> list[str]:
+    """Those of the hosts that have nodes."""
+    found: list[str] = []
+    for start in range(0, len(hosts), _CHUNK):
+        of_hosts = pubsub_node.c.host.in_(hosts[start : start + _CHUNK])
+        found += conn.execute(select(pubsub_node.c.host).where(of_hosts).distinct()).scalars()
+    return found
+
+
 def create(conn: Connection, new: NewNode) -> int:
     """Make a node; its id. Raises `Exists`."""
     try:

@@ -1,9 +1,10 @@
-"""A minimal XMPP relay for the tests of the generator: it lets everybody in and keeps one archive in memory.
+"""A minimal XMPP relay for the tests of the generator: it lets everybody in, keeps one archive in memory, shows
+presence to all, and asks the first client with capabilities what they are.
 
     python -m tests.benchmarks.relay [--drop N] [--break N] [--bounce N]
 
-It prints its port. `--drop N` swallows every Nth message, `--break N` delivers the Nth as broken XML, `--bounce N`
-answers messages from the Nth on with an error.
+It prints its port. `--drop N` swallows every Nth message, `--break N` delivers the Nth as broken XML and a change of presence
+without its text, `--bounce N` answers messages from the Nth on with an error.
 """
 
 import argparse
@@ -17,9 +18,11 @@ _MECHANISMS = b"<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>
 _BIND = b"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"
 _STANZA = re.compile(
     rb"<stream:stream\b[^>]*>|<auth\b[^>]*>(?P<auth>[^<]*)</auth>|<presence/>"
+    rb"|(?P<shown><presence>.*?</presence>)"
     rb"|<iq\b[^>]*\bid='(?P<iq>[^']*)'[^>]*>.*?</iq>|<message to='(?P<to>[^'@]*)@[^']*'.*?</message>",
     re.DOTALL,
 )
+_ASK = b"<iq type='get' id='disco' from='relay'><query xmlns='http://jabber.org/protocol/disco#info' node='n'/></iq>"
 _AFTER = re.compile(rb"<after>(\d+)</after>")
 
 
@@ -44,6 +47,8 @@ class Session(asyncio.Protocol):
             end = match.end()
             if match["to"] is not None:
                 self._relay.route(self, match["to"], match.group())
+            elif match["shown"] is not None:
+                self._relay.show(self, match["shown"])
             elif match["iq"] is not None:
                 self._answer(match["iq"], match.group())
             elif match["auth"] is not None:
@@ -77,6 +82,18 @@ class Relay:
         self._break = broken
         self._bounce = bounce
         self._count = 0
+        self._asked = False
+
+    def show(self, sender: Session, presence: bytes) -> None:
+        """Give a presence to everybody else."""
+        if not self._asked:
+            self._asked = True
+            sender.transport.write(_ASK)
+        if self._break:
+            presence = re.sub(rb"<status>.*</status>", b"", presence)
+        for session in self.sessions.values():
+            if session is not sender:
+                session.transport.write(presence)
 
     def route(self, sender: Session, user: bytes, stanza: bytes) -> None:
         """Deliver with an archive id, or bounce, or swallow."""

@@ -97,3 +97,18 @@ def test_paging_fills_the_archive_and_checks_each_page(relay: tuple[int, int]) -
     small, large = figures["stages"]
     assert (small["rows"], large["rows"]) == (300, 500)
     assert small["messages"] == large["messages"] == 5
+
+
+def test_a_change_of_presence_is_counted_where_it_arrives(relay: tuple[int, int]) -> None:
+    figures = _figures(_generate(relay, 11, kind="fanout", what="presence", warm_up=0.1, seconds=0.5))
+    assert figures["messages"] >= 100
+    assert figures["messages"] % 10 == 0
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert figures["generator_cpu"] > 0
+
+
+@pytest.mark.parametrize("relay", [["--break", "1"]], indirect=True)
+def test_a_change_of_presence_that_is_spoiled_stops_the_run(relay: tuple[int, int]) -> None:
+    done = _generate(relay, 3, kind="fanout", what="presence", warm_up=0.1, seconds=0.5)
+    assert done.returncode != 0
+    assert b"a change arrives changed" in done.stderr

@@ -65,6 +65,14 @@ async def test_a_node_comes_back_as_it_was_made(database: Database) -> None:
     assert await database.read(pubsub.load, BOB.bare) == []
 
 
+async def test_which_of_many_hosts_have_nodes(database: Database) -> None:
+    await database.write(pubsub.create, new("one"))
+    await database.write(pubsub.create, new("two"))
+    many = [f"nobody{number}@a.example" for number in range(1100)]
+    assert await database.read(pubsub.hosts_with_nodes, [*many, ALICE.bare]) == [ALICE.bare]
+    assert await database.read(pubsub.hosts_with_nodes, []) == []
+
+
 async def test_one_name_is_one_node(database: Database) -> None:
     await database.write(pubsub.create, new())
     with pytest.raises(Exists):

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 CACHED_BYTES: Final = 64 * 1024 * 1024
 """What hosts in memory may take, roughly; those not used for longest are dropped."""
+MAX_EMPTY: Final = 50_000
+"""Addresses that are known to have no nodes."""
 _HOST_BYTES: Final = 1024
 _NODE_BYTES: Final = 1024
 _RELATION_BYTES: Final = 300
@@ -94,6 +96,8 @@ class Hosts:
         self.services = frozenset(services)
         self._held: OrderedDict[str, Host] = OrderedDict()
         self._weight = 0
+        self._empty: OrderedDict[str, None] = OrderedDict()
+        self._loads = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._leaving: set[asyncio.Task[None]] = set()
         self.on_event: list[Callable[[NodeEvent], None]] = []
@@ -106,6 +110,21 @@ class Hosts:
             return found
         async with self._lock(jid.bare):
             return await self._loaded(jid)
+
+    async def with_nodes(self, bares: Collection[str]) -> set[str]:
+        """Those of the addresses that have nodes. Asked of all in one read; those that have none are remembered."""
+        held, empty = self._held, self._empty
+        found = {bare for bare in bares if bare in held and held[bare].nodes}
+        unknown = [bare for bare in bares if bare not in held and bare not in empty]
+        if unknown:
+            loads = self._loads
+            having = set(await self._database.read(storage.hosts_with_nodes, unknown))
+            found |= having
+            if loads == self._loads:  # else one of them may have got its first node meanwhile
+                empty.update(dict.fromkeys(bare for bare in unknown if bare not in having))
+                while len(empty) > MAX_EMPTY:
+                    empty.popitem(last=False)
+        return found
 
     def peek(self, bare: str) -> Host | None:
         """The host if it is in memory."""
@@ -205,7 +224,10 @@ class Hosts:
                     raise ServiceUnavailable
             elif bare not in self.services:
                 raise ServiceUnavailable
+            self._loads += 1
             found = Host(jid.to_bare(), account, await self._database.read(storage.load, bare))
+            self._loads += 1
+            self._empty.pop(bare, None)
             self._held[bare] = found
             self._weigh(found)
         self._held.move_to_end(bare)

@@ -33,6 +33,15 @@ async def test_a_profile_is_kept_and_shown(server: JsonServer) -> None:
     assert (await server.call("PUT", "/v1/profile", {"name": ""}, by="alice"))[1] == NOTHING
 
 
+async def test_texts_are_such_as_xml_can_hold(server: JsonServer) -> None:
+    for text in ("a\x01", "\x1b", "\ufffe"):
+        assert (await server.call("PUT", "/v1/profile", {"name": text}, by="alice"))[0] == 400
+        assert (await server.call("PUT", "/v1/profile", {"name": "a", "bio": text}, by="alice"))[0] == 400
+    wanted = {"name": "<&>'\"\u00e9", "bio": "two\nlines\r\n\ttab \U0001f600"}
+    _, found = await server.call("PUT", "/v1/profile", wanted, by="alice")
+    assert found == NOTHING | wanted
+
+
 async def test_s69_what_shows_nothing_is_as_good_as_none(server: JsonServer) -> None:
     await server.token("alice")
     answers = []

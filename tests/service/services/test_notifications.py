@@ -154,6 +154,18 @@ async def test_who_comes_is_given_the_newest_items_once(stage: Stage) -> None:
     assert moods(deaf) == []
 
 
+async def test_the_first_node_of_a_contact_counts_for_who_comes_later(stage: Stage) -> None:
+    """That a contact had no nodes is remembered, until it has one."""
+    await stage.server.befriend("juliet", "romeo")
+    friend = await stage.online("romeo")
+    assert moods(friend) == []
+    assert await stage.pubsub.hosts.with_nodes(["juliet@a.example", "nurse@a.example"]) == set()
+    await stage.publish("happy")
+    assert await stage.pubsub.hosts.with_nodes(["juliet@a.example", "nurse@a.example"]) == {"juliet@a.example"}
+    assert moods(friend) == ["happy"]
+    assert moods(await stage.online("romeo", "pad")) == ["happy"]
+
+
 async def test_a_new_interest_is_served_and_an_old_one_not_again(stage: Stage) -> None:
     await stage.publish("happy")
     await stage.publish("tune", "urn:tune")
