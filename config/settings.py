@@ -361,7 +361,6 @@ class Settings:
         "External components; they connect to a listener of the kind `component`."
     )
     broadcasts: BroadcastSettings = section(BroadcastSettings)
-    profiles: ProfileSettings = section(ProfileSettings)
     invites: InviteSettings = section(InviteSettings)
     contact_addresses: ContactAddressSettings = section(ContactAddressSettings)
     log: LogSettings = section(LogSettings)

@@ -283,7 +283,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    self._rest(listening, error.strerror)
+                    self._rest(listening, str(error.strerror))
                     return
                 # What else accept reports concerns the one connection that is gone already (accept(2)).
                 continue

@@ -199,7 +199,6 @@ async def build_rules(settings: Settings, public_url: str, stack: AsyncExitStack
         profiles=build_profiles(
             settings.profiles, database, accounts, sessions, presence, pubsub, privacy, router, enquiries, stack
         ),
-        ),
         blocking=Blocking(privacy, contacts, presence, sessions, router),
         reports=Reports(database, mailboxes, router, admission, clock, settings.privacy),
         office=office,
