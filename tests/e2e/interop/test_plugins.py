@@ -1,8 +1,8 @@
 """Every plugin of slixmpp that needs something of its server: requests answered, notifications given, elements carried to
 another domain and into the archive.
 
-What slixmpp ships and a server has no part in is not here; neither is what Parley does not offer: groups (XEP-0045, XEP-0369),
-components of its own kind (XEP-0100, XEP-0114), privacy lists (XEP-0016), retrieval of what waits by number (XEP-0013).
+What slixmpp ships and a server has no part in is not here; neither is what Parley does not offer: groups (XEP-0045), privacy
+lists (XEP-0016), gateways, retrieval of what waits by number.
 """
 
 import asyncio
