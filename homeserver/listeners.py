@@ -11,8 +11,10 @@ import asyncio
 import errno
 import hashlib
 import os
+import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +40,7 @@ _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 30.0
 _ACCEPT_PAUSE: Final = 0.5
 _ACCEPT_AT_ONCE: Final = 16
+_RESERVE: Final = 64
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -280,16 +283,23 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    log.error("cannot accept, will try again; raise LimitNOFILE", error=error.strerror)
-                    loop = asyncio.get_running_loop()
-                    loop.remove_reader(listening)
-                    loop.call_later(_ACCEPT_PAUSE, self._attend, listening)
+                    self._rest(listening, str(error.strerror))
                     return
                 # What else accept reports concerns the one connection that is gone already (accept(2)).
                 continue
+            if connection.fileno() >= _descriptors_for_connections():
+                connection.close()
+                self._rest(listening, "no descriptors but those in reserve")
+                return
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._spawn(self._welcome(connection))
+
+    def _rest(self, listening: socket.socket, reason: str) -> None:
+        log.error("cannot accept, will try again; raise LimitNOFILE", error=reason)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        loop.call_later(_ACCEPT_PAUSE, self._attend, listening)
 
     async def _welcome(self, connection: socket.socket) -> None:
         context = self._certificates.context(self._alpn) if self.has_direct_tls else None
@@ -300,6 +310,15 @@ class Listener:
         except (OSError, TimeoutError) as error:
             log.debug("no connection", kind=self.settings.kind, error=str(error) or type(error).__name__)
             connection.close()
+
+
+def _descriptors_for_connections() -> int:
+    """The first descriptor that no client may have: the last ones are for the store, for files and for other servers.
+
+    The kernel gives out the lowest number that is free, so a high one means that few are left.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(_RESERVE, limit // 8)
 
 
 async def open_sockets(host: str, port: int) -> list[socket.socket]:

@@ -26,9 +26,11 @@ SINCE: Final = "0.1.0"
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """One document: its key in `TITLES`, the version that was read, ``complete`` or ``partial``, the file that obeys it.
+    """One document: its key in `TITLES`, the version that was read, its status, the file that obeys it.
 
-    ``note`` says what a partial one leaves out. ``offered`` is the namespace that stream features name for it.
+    The status is ``complete``, ``partial``, or ``relayed``: what clients say to each other, passed on as it is and treated by
+    a rule. ``note`` says what a partial one leaves out, and the rule. ``offered`` is the namespace that stream features
+    name for it.
     """
 
     document: str
@@ -63,8 +65,10 @@ ELSEWHERE: Final = (
     Support("XEP-0082", "1.1.1", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0084", "1.1.4", "complete", "homeserver/services/avatars.py"),
     Support("XEP-0147", "1.2", "partial", "homeserver/services/invites.py", "addresses of invitations"),
+    Support("XEP-0122", "1.0.2", "partial", "homeserver/xmpp/archive.py", "open lists in the form of archive queries"),
     Support("XEP-0114", "1.6", "complete", "homeserver/protocol/component_stream.py"),
     Support("XEP-0124", "1.11.2", "complete", "homeserver/protocol/bosh.py"),
+    Support("XEP-0128", "1.0.1", "complete", "homeserver/xmpp/catalogue.py"),
     Support("XEP-0206", "1.4", "complete", "client_api/xmpp/bosh.py"),
     Support("XEP-0153", "1.1.1", "complete", "homeserver/services/avatars.py"),
     Support("XEP-0156", "1.4.0", "complete", "client_api/http/wellknown.py"),
@@ -73,6 +77,7 @@ ELSEWHERE: Final = (
     Support("XEP-0198", "1.6.3", "complete", "homeserver/protocol/sm.py", offered=ns.STREAM_MANAGEMENT),
     Support("XEP-0203", "2.0", "complete", "homeserver/xmpp/render.py"),
     Support("XEP-0297", "1.0", "complete", "homeserver/xmpp/render.py"),
+    Support("XEP-0300", "1.0.0", "partial", "homeserver/protocol/caps.py", "names of hash functions in capabilities"),
     Support("XEP-0308", "1.2.1", "complete", "client_api/http/amendments.py", "as `replaces` in JSON"),
     Support("XEP-0333", "1.0.0", "complete", "homeserver/services/inbox.py", "read positions follow `<displayed/>`"),
     Support("XEP-0223", "1.1.1", "complete", "homeserver/services/pubsub/service.py"),
@@ -84,28 +89,49 @@ ELSEWHERE: Final = (
     Support("XEP-0386", "1.1.0", "complete", "homeserver/protocol/binding.py"),
     Support("XEP-0388", "1.0.4", "complete", "homeserver/protocol/negotiation.py", offered=ns.SASL2),
     Support("XEP-0431", "0.2.0", "complete", "homeserver/xmpp/archive.py"),
+    Support("XEP-0438", "0.2.0", "complete", "homeserver/protocol/scram.py"),
     Support(
         "XEP-0440", "1.0.0", "complete", "homeserver/protocol/features.py", offered=ns.SASL_CHANNEL_BINDING
     ),
     Support("XEP-0444", "0.2.1", "complete", "client_api/http/amendments.py", "as `reaction` in JSON"),
     Support("XEP-0445", "0.2.0", "complete", "homeserver/xmpp/registration.py"),
+    Support("XEP-0453", "0.1.2", "complete", "homeserver/xmpp/protocols.py"),
     Support("XEP-0461", "0.2.1", "complete", "homeserver/protocol/events_json.py", "as `reply_to` in JSON"),
     Support("XEP-0469", "0.1.0", "complete", "homeserver/services/bookmarks.py"),
     Support("XEP-0474", "0.5.0", "complete", "homeserver/protocol/scram.py"),
-    Support("XEP-0478", "0.2.0", "partial", "homeserver/protocol/features.py", "max-bytes", ns.STREAM_LIMITS),
     Support("XEP-0478", "0.2.0", "complete", "homeserver/protocol/features.py", offered=ns.STREAM_LIMITS),
     Support("XEP-0480", "0.2.0", "complete", "homeserver/protocol/upgrade.py"),
     Support("XEP-0484", "0.2.0", "complete", "homeserver/protocol/fast.py", offered=ns.FAST),
 )  # fmt: skip
 """What is spoken outside of feature classes."""
 
+_RULES: Final = "homeserver/xmpp/core_message.py"
+_OMEMO: Final = "{}; content without a body: stored, copied, wakes; keys are nodes of the account"
+RELAYED: Final = (
+    Support("XEP-0066", "1.5", "relayed", _RULES, "content; beside a body it changes nothing"),
+    Support("XEP-0085", "2.1", "relayed", _RULES, "copied, never stored; dropped for a client that is not looked at"),
+    Support("XEP-0106", "1.1.1", "relayed", "homeserver/protocol/jid.py", "escaped characters are part of the name"),
+    Support("XEP-0184", "1.4.0", "relayed", _RULES, "stored and copied, wake nobody"),
+    Support("XEP-0319", "1.0.2", "relayed", "homeserver/services/presence.py", "stays in the presence it came in"),
+    Support("XEP-0353", "0.8.0", "relayed", _RULES, "stored and copied; a proposal wakes devices at once"),
+    Support("XEP-0372", "0.5.0", "relayed", _RULES, "content"),
+    Support("XEP-0380", "0.4.0", "relayed", _RULES, "content without a body: stored, copied, wakes"),
+    Support("XEP-0384", "0.9.1", "relayed", _RULES, _OMEMO.format(ns.OMEMO)),
+    Support("XEP-0384", "0.3.0", "relayed", _RULES, _OMEMO.format(ns.OMEMO_LEGACY)),
+    Support("XEP-0420", "0.5.0", "relayed", _RULES, "what is inside stays closed; treated as the encryption around it"),
+    Support("XEP-0428", "0.2.1", "relayed", _RULES, "content"),
+)
+"""What clients say to each other, where the server has a rule for it or a client may wonder."""
+
 _PAGE_HEAD: Final = """# Protocols
 
 Written from the declarations in the code by `python -m homeserver.xmpp.protocols`. The same is in
 [doap.xml](../doap.xml). A test compares the features named here with what a running server advertises.
 
-*Partial* says in the note what there is or what is missing. What differs from a specification is in
-[deviations.md](deviations.md). What clients exchange among themselves (end-to-end encryption, calls) passes through untouched and is not listed.
+*Partial* says in the note what there is or what is missing. *Relayed* is what clients say to each other: it passes as it
+is, and the note says how it is treated (which messages are stored, copied or wake a device is in
+[deviations.md](deviations.md#chosen)); what is not listed passes too. What differs from a specification is in
+[deviations.md](deviations.md); which compliance suites this makes is in [compliance.md](compliance.md).
 
 """
 _DOAP_HEAD: Final = f"""<?xml version='1.0' encoding='UTF-8'?>
@@ -140,7 +166,7 @@ def declared(found: type) -> Declaration:
 
 def supports() -> list[Support]:
     """All that is spoken, by document and file."""
-    every = list(ELSEWHERE)
+    every = [*ELSEWHERE, *RELAYED]
     for found in feature_classes():
         declaration = declared(found)
         document = declaration.rfc or f"XEP-{declaration.xep:04}"
@@ -188,10 +214,12 @@ def _implements(one: Support) -> str:
     address = _address(one.document)
     if not one.document.startswith("XEP"):
         return f"    <implements rdf:resource='{address}'/>\n"
-    note = f"\n        <xmpp:note>{escape(one.note)}</xmpp:note>" if one.note else ""
+    # The vocabulary has no word for what passes through (XEP-0453 s4).
+    status, text = ("complete", f"relayed: {one.note}") if one.status == "relayed" else (one.status, one.note)
+    note = f"\n        <xmpp:note>{escape(text)}</xmpp:note>" if text else ""
     return (
         f"    <implements>\n      <xmpp:SupportedXep>\n        <xmpp:xep rdf:resource='{address}'/>\n"
-        f"        <xmpp:status>{one.status}</xmpp:status>\n        <xmpp:version>{one.version}</xmpp:version>\n"
+        f"        <xmpp:status>{status}</xmpp:status>\n        <xmpp:version>{one.version}</xmpp:version>\n"
         f"        <xmpp:since>{SINCE}</xmpp:since>{note}\n      </xmpp:SupportedXep>\n    </implements>\n"
     )
 

@@ -10,6 +10,36 @@ NAME = re.compile(r"`([\w/]+\.py)::(\w+)`")
 PAGE = ROOT / "docs" / "threat-model.md"
 
 
+DEMANDED = {
+    49,
+    51,
+    64,
+    65,
+    66,
+    67,
+    68,
+    69,
+    70,
+    71,
+    72,
+    75,
+    76,
+    77,
+    78,
+    79,
+    80,
+    88,
+    144,
+    145,
+    146,
+    147,
+    154,
+    161,
+    163,
+} | set(range(120, 129))
+"""Cases of clients and their features that have to be there."""
+
+
 def defined(path: str) -> set[str]:
     """Test functions of a file below ``tests/``, in classes too."""
     tree = ast.parse((ROOT / "tests" / path).read_text())
@@ -36,6 +66,11 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 def test_every_case_stands_there_once() -> None:
     cases = [number for case, _ in ROW.findall(PAGE.read_text()) for number in case.split(", ")]
     assert len(cases) == len(set(cases))
+
+
+def test_cases_of_clients_are_there() -> None:
+    cases = {int(number[2:]) for case, _ in ROW.findall(PAGE.read_text()) for number in case.split(", ")}
+    assert DEMANDED - cases == set()
 
 
 def test_every_threat_test_is_in_the_threat_model() -> None:

@@ -160,6 +160,24 @@ async def test_one_for_what_waits_none_for_a_chat_state_none_with_a_device_there
         assert int(app.told[1].fields["message-count"]) > int(told.fields["message-count"])
 
 
+async def test_s79_who_is_blocked_wakes_nobody(make_node: MakeNode) -> None:
+    node = make_node(["ann", "bob", "cat", "app"], extra=QUICK)
+    await node.start()
+    bob_jid = f"bob@{node.domain}"
+    block = f"<block xmlns='{ns.BLOCKING}'><item jid='ann@{node.domain}'/></block>"
+    call = f"<propose xmlns='{ns.JINGLE_MESSAGE}' id='c1'/><store xmlns='{ns.HINTS}'/>"
+    async with client(node, "ann") as ann, client(node, "cat") as cat, app_server(node, bob_jid) as app:
+        async with client(node, "bob") as bob:
+            await enable(bob, app)
+            assert (await bob.request("set", block)).get("type") == "result"
+        for content in ("<body>let me in</body>", call):
+            await say(ann, bob_jid, content)
+        await say(cat, bob_jid, "<body>hello</body>")
+        await app.until(lambda: bool(app.told))
+        # What was pushed for the blocked ones would have come before.
+        assert [told.fields["message-count"] for told in app.told] == ["1"]
+
+
 async def test_a_session_that_hibernates_is_no_device_that_is_there(make_node: MakeNode) -> None:
     node = make_node(["ann", "bob", "app"], extra=QUICK)
     await node.start()
