@@ -149,7 +149,9 @@ def test_no_undocumented_answer(served: Served, mode: GenerationMode, examples: 
         tried += 1
     assert tried >= 20
     assert served.node.returncode is None
-    assert '"event":"request failed"' not in served.node.log_tail(10**6)  # in a path it may stand: fuzzers read programs
+    assert '"event":"request failed"' not in served.node.log_tail(
+        10**6
+    )  # in a path it may stand: fuzzers read programs
 
 
 def test_nothing_without_a_token(served: Served) -> None:
