@@ -258,7 +258,23 @@ async def test_s138_ids_of_others_are_answered_like_ids_that_do_not_exist(node: 
             message = (await answer.json())["message_id"]
         async with http.get("/v1/devices", headers=ann) as answer:
             device = (await answer.json())["devices"][0]["id"]
-        ids = {"message_id": (message, message + 1), "device_id": (device, "A" * len(device)), "peer": ("bob", "bob")}
+        async with http.post("/v1/invites", json={}, headers=ann) as answer:
+            invite = (await answer.json())["id"]
+        async with http.post("/v1/files", data=b"x", headers={**ann, "Content-Type": "text/plain"}) as answer:
+            file = (await answer.json())["file_id"]
+        people = (f"bob@{node.domain}", f"nobody@{node.domain}")
+        ids = {
+            "message_id": (message, message + 1),
+            "device_id": (device, "A" * len(device)),
+            "invite_id": (invite, invite + 1),
+            "file_id": (file, "0" * len(file)),
+            "peer": ("bob", "bob"),
+            "address": people,
+            "contact": people,
+            "jid": people,
+            "domain": (node.domain, "other.example"),
+            "kind": ("motd", "motd"),
+        }
         async with http.get("/openapi.json") as answer:
             paths = (await answer.json())["paths"]
         crawled = set()
