@@ -101,7 +101,9 @@ class Binding:
     def take(self, connection: "Connection", event: object) -> Awaitable[None] | None:
         """Deal with one event of a stream that has no session yet, or that manages its session."""
         handler = self._table.get(type(event))
-        return None if handler is None else handler(connection, event)
+        waiting = None if handler is None else handler(connection, event)
+        # A handshake goes on at once: its two ends must agree which bytes are TLS.
+        return waiting if waiting is None or handler == self._secure else self.admission.paced(waiting)
 
     def lost(self, session: XmppSession, farewell: bool) -> None:
         """The connection of a session is gone."""

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 MAX_HELD: Final = 4
 """Reads of a connection that waits for its turn; then its socket is not read."""
+ARRIVING: Final = 4
+"""Reads of a new session that wait for a turn like those of a login: contacts, presence and what it does next."""
 PREPAID: Final = 8
 """Stanzas a connection takes from its account's bucket at a time: one look at the clock, and one timer, for several."""
 
@@ -65,6 +67,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_arriving",
         "_asked",
         "_binding",
         "_congested",
@@ -128,6 +131,7 @@ class Connection:
         self._pace: Pace | None = None
         self._owed = 0.0
         self._credit = 0
+        self._arriving = ARRIVING
         self._watch()
 
     # --- from the wire ------------------------------------------------------------------------------------------------
@@ -141,13 +145,13 @@ class Connection:
             if len(self._held) == MAX_HELD:
                 self.wire.pause_reading()
             return
-        if self.session is None:
+        if self._arriving and not self._binding.admission.passes():
             self._queue(data)
             return
         self._read(data)
 
     def admitted(self) -> None:
-        """It is this connection's turn to go on with its login."""
+        """It is this connection's turn to go on with its login, or with what it does first."""
         self._rest = None
         if self._is_lost or not self._held:
             return
@@ -175,6 +179,8 @@ class Connection:
             self.received(self._held.popleft())
 
     def _read(self, data: bytes) -> None:
+        if self.session is not None and self._arriving:
+            self._arriving -= 1
         pace = self._pace
         if pace is not None:
             self._owed = max(self._owed, pace.bytes.charge(len(data)))
@@ -303,6 +309,8 @@ class Connection:
         session = self.session
         if kind is StanzaReceived and session is not None:
             waiting = self._stanzas.received(self, session, event)  # type: ignore[arg-type]
+            if waiting is not None and self._arriving:
+                waiting = self._binding.admission.paced(waiting)
             self._credit -= 1
             if self._credit >= 0 or self._pace is None:
                 return waiting

@@ -106,14 +106,16 @@ class Roster:
     def subscribers(self) -> Sequence[JID]:
         """Bare JIDs that see the account's presence (subscription from or both)."""
         if self._shares is None:
-            self._shares = tuple(contact.jid for contact in self._contacts.values() if contact.state.shares)
+            shares = tuple(contact.jid for contact in self._contacts.values() if contact.state.shares)
+            self._shares = self._receives if self._receives is not None and shares == self._receives else shares
         return self._shares
 
     @property
     def subscriptions(self) -> Sequence[JID]:
         """Bare JIDs whose presence the account sees (subscription to or both)."""
         if self._receives is None:
-            self._receives = tuple(contact.jid for contact in self._contacts.values() if contact.state.receives)
+            receives = tuple(contact.jid for contact in self._contacts.values() if contact.state.receives)
+            self._receives = self._shares if self._shares is not None and receives == self._shares else receives
         return self._receives
 
     def apply(self, contact: Contact, forgotten: bool = False) -> None:

@@ -38,22 +38,22 @@ class State(IntEnum):
     @property
     def is_asking(self) -> bool:
         """Whether the account waits for an answer; ``ask='subscribe'`` in a roster item (RFC 6121 s2.1.2.2)."""
-        return self in _PENDING_OUT
+        return _IS_ASKING[self]
 
     @property
     def is_asked(self) -> bool:
         """Whether the contact waits for an answer."""
-        return self in _PENDING_IN
+        return _IS_ASKED[self]
 
     @property
     def receives(self) -> bool:
         """Whether the account may see the contact's presence."""
-        return self in _TO
+        return _RECEIVES[self]
 
     @property
     def shares(self) -> bool:
         """Whether the contact may see the account's presence."""
-        return self in _FROM
+        return _SHARES[self]
 
 
 _NONE, _NONE_OUT, _NONE_IN, _NONE_OUT_IN = State.NONE, State.NONE_OUT, State.NONE_IN, State.NONE_OUT_IN
@@ -62,6 +62,11 @@ _PENDING_OUT: Final = frozenset((_NONE_OUT, _NONE_OUT_IN, _FROM_OUT))
 _PENDING_IN: Final = frozenset((_NONE_IN, _NONE_OUT_IN, _TO_IN))
 _TO: Final = frozenset((_TO_ONLY, _TO_IN, _BOTH))
 _FROM: Final = frozenset((_FROM_ONLY, _FROM_OUT, _BOTH))
+# By the number of the state: rosters ask this of each of their contacts, and an enum's hash is slow.
+_IS_ASKING: Final = tuple(state in _PENDING_OUT for state in State)
+_IS_ASKED: Final = tuple(state in _PENDING_IN for state in State)
+_RECEIVES: Final = tuple(state in _TO for state in State)
+_SHARES: Final = tuple(state in _FROM for state in State)
 _SUBSCRIPTION: Final[dict[State, str]] = {
     state: "both" if state is _BOTH else "to" if state in _TO else "from" if state in _FROM else "none"
     for state in State

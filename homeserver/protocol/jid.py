@@ -8,6 +8,7 @@ Prepared addresses are cached, bounded, because a chat repeats a few of them for
 import ipaddress
 import re
 from functools import lru_cache
+from sys import intern
 from typing import Final
 
 import idna
@@ -148,6 +149,6 @@ def _parse(text: str) -> JID:
         raise InvalidJID("a part of the address is empty")
     return JID(
         prepare_local(local) if local else "",
-        prepare_domain(domain),
+        intern(prepare_domain(domain)),  # rosters hold thousands of addresses of a few domains
         prepare_resource(resource) if resource else "",
     )

@@ -14,6 +14,7 @@ from homeserver.protocol import namespaces as ns
 
 __all__ = [
     "Element",
+    "Written",
     "child",
     "children",
     "element",
@@ -31,6 +32,11 @@ __all__ = [
 _NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _XML_PREFIX: Final = "{" + ns.XML + "}"
 _STREAM_START: Final = f"<stream xmlns='{ns.CLIENT}'>".encode()
+
+
+class Written(Element):
+    """An element whose ``text`` is its whole markup, its own tag and namespace included: for answers that are long and
+    only sent. It has no attributes and no children to be read."""
 
 
 def element(namespace: str, name: str, attributes: dict[str, str] | None = None, *content: "Element | str") -> Element:
@@ -121,6 +127,9 @@ def parse_stanza(data: bytes) -> Element:
 
 
 def _write(node: Element, default: str, parts: list[str]) -> None:
+    if type(node) is Written:
+        parts.append(node.text or "")
+        return
     tag = node.tag
     namespace, _, name = tag[1:].rpartition("}") if tag[0] == "{" else ("", "", tag)
     parts.append("<" + name)

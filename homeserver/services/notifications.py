@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 MAX_TASKS: Final = 10_000
 """Clients that wait for their newest items."""
+AT_ONCE: Final = 2
+"""Clients that are given theirs meanwhile: the items of one may take a millisecond, of which others see nothing."""
 _WIDE: Final = (AccessModel.OPEN, AccessModel.PRESENCE)
 """What everybody may read who sees the account's presence."""
 
@@ -62,6 +64,7 @@ class Notifications:
         self._router = router
         self._ids = map((secrets.token_urlsafe(6) + "-{}").format, itertools.count())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given = asyncio.Semaphore(AT_ONCE)
         pubsub.on_event.append(self.told)
         audience.on_interest.append(self._arrived)
         audience.on_interest_elsewhere.append(self._arrived_elsewhere)
@@ -223,16 +226,16 @@ class Notifications:
             work.close()
             log.warning("notifications were dropped, too many wait")
             return
-        task = asyncio.get_running_loop().create_task(_logged(work))
+        task = asyncio.get_running_loop().create_task(self._run(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        log.exception("notifying failed")
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        async with self._given:
+            try:
+                await work
+            except Exception:
+                log.exception("notifying failed")
 
 
 def _content(event: NodeEvent) -> bytes:

@@ -1,14 +1,19 @@
 """Roster items, results and pushes as stanzas (RFC 6121 s2.1)."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from homeserver.domain.rosters import Contact
-from homeserver.domain.subscriptions import SUBSCRIBE
+from homeserver.domain.subscriptions import SUBSCRIBE, State
 from homeserver.protocol import namespaces as ns
 from homeserver.protocol.jid import JID
 from homeserver.protocol.presence import presence, readdressed
 from homeserver.protocol.stanza import IQ, Stanza
-from homeserver.protocol.xml import Element, element, serialise
+from homeserver.protocol.xml import Element, Written, element, escape_attribute, escape_text, serialise
+
+_STATES: Final = tuple(
+    f" subscription='{state.subscription}'" + (" ask='subscribe'" if state.is_asking else "") for state in State
+)
 
 
 def item(contact: Contact) -> Element:
@@ -29,6 +34,24 @@ def item(contact: Contact) -> Element:
 def query(version: int, contacts: Iterable[Contact]) -> Element:
     """The content of a roster result or push."""
     return element(ns.ROSTER, "query", {"ver": str(version)}, *map(item, contacts))
+
+
+def listing(version: int, contacts: Iterable[Contact]) -> Written:
+    """`query` of contacts that are listed, for a result that may be long: written at once."""
+    parts = [f"<query xmlns='{ns.ROSTER}' ver='{version}'>"]
+    for contact in contacts:
+        name = f" name='{escape_attribute(contact.name)}'" if contact.name else ""
+        approved = " approved='true'" if contact.approved else ""
+        head = f"<item jid='{escape_attribute(contact.jid.bare)}'{_STATES[contact.state]}{name}{approved}"
+        if contact.groups:
+            groups = "".join([f"<group>{escape_text(group)}</group>" for group in contact.groups])
+            parts.append(f"{head}>{groups}</item>")
+        else:
+            parts.append(f"{head}/>")
+    parts.append("</query>")
+    made = Written(f"{{{ns.ROSTER}}}query")
+    made.text = "".join(parts)
+    return made
 
 
 def push(contact: Contact, to: JID) -> Stanza:

@@ -6,6 +6,7 @@ client with an older copy of the roster can be told (RFC 6121 s2.6).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Any, Final
 
 import msgspec
@@ -74,7 +75,8 @@ def load(conn: Connection, account: int) -> Roster:
     ).first()
     version, floor = (head.version, head.floor) if head else (0, 0)
     rows = conn.execute(_ALL, {"owner": account})
-    return Roster(account, version, floor, [_contact(row) for row in rows])
+    known: dict[str, tuple[str, ...]] = {"[]": ()}
+    return Roster(account, version, floor, [_contact(row, known) for row in rows])
 
 
 def change(conn: Connection, wanted: Wanted) -> Changed:
@@ -88,7 +90,7 @@ def change(conn: Connection, wanted: Wanted) -> Changed:
     version, floor = _lock(conn, account, wanted.now)
     key = (table.c.account == account, table.c.jid == jid.bare)
     row = conn.execute(select(*_COLUMNS).where(*key)).first()
-    before = Contact(jid) if row is None else _contact(row)
+    before = Contact(jid) if row is None else _contact(row, {})
     after = wanted.decide(before)
     if after.listed and not before.listed:
         _refuse_above(conn, wanted.max_listed, table.c.account == account, table.c.listed)
@@ -181,7 +183,10 @@ def _trim(conn: Connection, account: int, floor: int) -> int:
     return floor
 
 
-def _contact(row: Any) -> Contact:
+def _contact(row: Any, known: dict[str, tuple[str, ...]]) -> Contact:
+    """``known`` are groups that were met before, by their text: the contacts of a roster share them."""
     jid, name, groups, state, approved, listed, version = row
-    names = () if groups == "[]" else tuple(msgspec.json.decode(groups, type=list[str]))
+    names = known.get(groups)
+    if names is None:
+        names = known[groups] = tuple(intern(group) for group in msgspec.json.decode(groups, type=list[str]))
     return Contact(JID.parse(jid), name, names, _STATES[state], bool(approved), bool(listed), version)

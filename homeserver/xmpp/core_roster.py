@@ -34,7 +34,7 @@ class CoreRoster:
         version = _version(request.payload.get("ver"))
         changed = None if version is None else roster.changed_since(version)
         if changed is None:
-            return roster_stanzas.query(roster.version, roster.listed())
+            return roster_stanzas.listing(roster.version, roster.listed())
         if changed:
             asyncio.get_running_loop().call_soon(_push, session, changed)
         return None
