@@ -157,7 +157,7 @@ async def test_presence_and_chat_states_between_xmpp_and_json(serving: Serving) 
             message = ann.xmpp.make_message(mto=slixmpp.JID(jid), mtype="chat")
             message["chat_state"] = "composing"
             message.send()
-            assert "composing" in str(await page.frame("ephemeral"))
+            assert "composing" in str(await page.frame("typing"))
             with pytest.raises(IqError) as refused:  # it answers no IQ, so the server does
                 await ann.plugin(199).send_ping(slixmpp.JID(jid), timeout=10)
             assert refused.value.condition == "service-unavailable"
